@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/flow.h"
+
+#include <assert.h>
+
+static void tell(struct flow *f, enum qmpsnap_phase phase, const struct flow_step *step)
+{
+	if (f->watch)
+		f->watch(f->self, phase, step);
+}
+
+static bool applies(const struct flow *f, const struct flow_step *step)
+{
+	return !step->applies || step->applies(f->self);
+}
+
+static void start_step(struct flow *f)
+{
+	const struct flow_step *step = &f->steps[f->at];
+
+	if (!applies(f, step)) {
+		f->at++;
+		return;
+	}
+	f->busy = true;
+	tell(f, QMPSNAP_BEGIN, step);
+	step->start(f, f->self);
+}
+
+static void undo_step(struct flow *f)
+{
+	const struct flow_step *step = &f->steps[--f->at];
+
+	if (!step->undo || !applies(f, step) || (step->when == UNDO_ON_FAILURE && !flow_failed(f)))
+		return;
+	f->busy = true;
+	tell(f, QMPSNAP_UNDO_BEGIN, step);
+	step->undo(f, f->self);
+}
+
+/* Moves on until some step is waiting for the loop.  A loop and not recursion, since a step may
+ * call flow_done() before its start() returns. */
+static void pump(struct flow *f)
+{
+	f->pumping = true;
+	while (!f->busy) {
+		if (!f->unwinding && (flow_failed(f) || f->at == f->n_steps)) {
+			/* A step that failed may have had an effect: undo it too. */
+			if (f->at < f->n_steps)
+				f->at++;
+			f->unwinding = true;
+		}
+		if (!f->unwinding)
+			start_step(f);
+		else if (f->at > 0)
+			undo_step(f);
+		else
+			break;
+	}
+	f->pumping = false;
+	if (!f->busy)
+		f->end(f, f->self); /* last touch: end() may free f */
+}
+
+void flow_run(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
+	flow_end_fn *end, flow_watch_fn *watch)
+{
+	*f = (struct flow){
+		.steps = steps, .n_steps = n_steps, .self = self, .end = end, .watch = watch};
+	pump(f);
+}
+
+void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
+	flow_end_fn *end, flow_watch_fn *watch, const struct qmpsnap_error *why)
+{
+	*f = (struct flow){.steps = steps,
+		.n_steps = n_steps,
+		.at = n_steps,
+		.self = self,
+		.end = end,
+		.watch = watch,
+		.err = *why,
+		.unwinding = true};
+	pump(f);
+}
+
+void flow_done(struct flow *f, const struct qmpsnap_error *err)
+{
+	const bool failed = err && err->code != QMPSNAP_OK;
+
+	assert(f->busy);
+	f->busy = false;
+	tell(f, f->unwinding ? QMPSNAP_UNDO_END : QMPSNAP_END, &f->steps[f->at]);
+	if (f->unwinding) {
+		if (failed && f->undo_err.code == QMPSNAP_OK)
+			f->undo_err = *err;
+	} else if (!flow_failed(f)) {
+		if (failed)
+			f->err = *err;
+		else
+			f->at++;
+	}
+	if (!f->pumping)
+		pump(f);
+}
+
+void flow_cancel(struct flow *f, const struct qmpsnap_error *why)
+{
+	if (f->unwinding || flow_failed(f))
+		return;
+	f->err = *why;
+	if (f->busy && f->steps[f->at].cancel)
+		f->steps[f->at].cancel(f, f->self);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * flow.h - runs a table of asynchronous steps in order; on failure or cancel undoes them in
+ * reverse.  The table is data: the same array runs a snapshot, prints --dry-run, names the
+ * progress, and is what a guard or a recovery unwinds.
+ *
+ * Rules that the runner keeps:
+ * - `start` and `undo` each end in exactly one flow_done(), at once or later.
+ * - A step that failed or was cancelled is undone too, since its effect is in doubt; so every
+ *   undo is idempotent, and "not found" is success to it.
+ * - The first error wins.  Undo errors are kept aside and never stop the unwinding.
+ * - The runner allocates nothing: rollback can't fail for lack of memory.
+ */
+#ifndef BASE_FLOW_H
+#define BASE_FLOW_H
+
+#include <qmpsnap.h>
+
+struct flow;
+typedef void flow_fn(struct flow *f, void *self);
+typedef bool flow_applies_fn(const void *self);
+struct flow_step;
+typedef void flow_watch_fn(
+	void *self, enum qmpsnap_phase phase, const struct flow_step *step);
+
+/* The end of everything, undos included.  May free the struct that holds the flow. */
+typedef void flow_end_fn(struct flow *f, void *self);
+
+enum undo_when {
+	UNDO_ON_FAILURE, /* revert: only when the flow failed */
+	UNDO_ALWAYS,     /* release: on success too */
+};
+
+struct flow_step {
+	const char *name;
+	flow_fn *start;           /* begins the step */
+	flow_fn *undo;            /* NULL: nothing to undo */
+	enum undo_when when;
+	flow_fn *cancel;          /* hurries a running start; NULL: wait for it */
+	flow_applies_fn *applies; /* NULL: always; asked right before start and before undo */
+	bool quiet;               /* the guest stands still: a watcher must not write or allocate */
+	const char *text;         /* what --dry-run prints */
+};
+
+struct flow {
+	const struct flow_step *steps;
+	size_t n_steps;
+	size_t at;             /* forward: the step that runs; backward: steps left to undo */
+	void *self;            /* what the steps work on; the caller's */
+	flow_end_fn *end;
+	flow_watch_fn *watch;  /* may be NULL */
+	struct qmpsnap_error err;      /* the first failure; code OK: none */
+	struct qmpsnap_error undo_err; /* the first failure among the undos */
+	bool unwinding, busy, pumping;
+};
+
+/* Runs the whole table; `f` may hold garbage. */
+void flow_run(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
+	flow_end_fn *end, flow_watch_fn *watch);
+
+/* Only undoes, from the last step backwards, as after the failure `why`: for whoever takes over
+ * from a dead process. */
+void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
+	flow_end_fn *end, flow_watch_fn *watch, const struct qmpsnap_error *why);
+
+/* Reports the end of the running start or undo; NULL means well. */
+void flow_done(struct flow *f, const struct qmpsnap_error *err);
+
+/* Records `why` as the flow's error and hurries the running step.  No effect when the flow has
+ * failed already or is on its way back. */
+void flow_cancel(struct flow *f, const struct qmpsnap_error *why);
+
+/* Whether the flow has failed or been cancelled. */
+static inline bool flow_failed(const struct flow *f)
+{
+	return f->err.code != QMPSNAP_OK;
+}
+
+#endif

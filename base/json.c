@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+
+struct json_object *json_member(struct json_object *object, const char *key, enum json_type type)
+{
+	struct json_object *value = NULL;
+
+	if (!json_object_is_type(object, json_type_object) ||
+		!json_object_object_get_ex(object, key, &value) ||
+		!json_object_is_type(value, type))
+		return NULL;
+	return value;
+}
+
+const char *json_string(struct json_object *object, const char *key)
+{
+	return json_object_get_string(json_member(object, key, json_type_string));
+}
+
+int64_t json_int(struct json_object *object, const char *key, int64_t otherwise)
+{
+	struct json_object *value = json_member(object, key, json_type_int);
+
+	return value ? json_object_get_int64(value) : otherwise;
+}
+
+bool json_flag(struct json_object *object, const char *key, bool otherwise)
+{
+	struct json_object *value = json_member(object, key, json_type_boolean);
+
+	return value ? json_object_get_boolean(value) : otherwise;
+}
+
+size_t json_length(struct json_object *array)
+{
+	return json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+}
+
+void json_put_string(struct json_object *object, const char *key, const char *value)
+{
+	if (value)
+		json_object_object_add(object, key, json_object_new_string(value));
+}
+
+void json_put_int(struct json_object *object, const char *key, int64_t value)
+{
+	json_object_object_add(object, key, json_object_new_int64(value));
+}
+
+void json_put_uint(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+void json_put_bool(struct json_object *object, const char *key, bool value)
+{
+	json_object_object_add(object, key, json_object_new_boolean(value));
+}
+
+const char *json_text(struct json_object *object)
+{
+	return json_object_to_json_string_ext(
+		object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * json.h - typed getters over json-c for JSON that comes from elsewhere: a missing member and one
+ * of the wrong type are the same thing, the default.
+ */
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* All take NULL as the object and return borrowed values. */
+struct json_object *json_member(
+	struct json_object *object, const char *key, enum json_type type); /* NULL: not there */
+const char *json_string(struct json_object *object, const char *key); /* NULL: not there */
+int64_t json_int(struct json_object *object, const char *key, int64_t otherwise);
+bool json_flag(struct json_object *object, const char *key, bool otherwise);
+size_t json_length(struct json_object *array); /* 0 when it isn't an array */
+
+/* Add a copy of `value` (NULL: nothing is added). */
+void json_put_string(struct json_object *object, const char *key, const char *value);
+void json_put_int(struct json_object *object, const char *key, int64_t value);
+void json_put_uint(struct json_object *object, const char *key, uint64_t value);
+void json_put_bool(struct json_object *object, const char *key, bool value);
+
+/* Compact text, valid as long as the object; NULL only without memory. */
+const char *json_text(struct json_object *object);
+
+#endif

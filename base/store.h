@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * store.h - what an image store is to the rest of the project: a vtable, so that step tables take
+ * a store and never see upload/.
+ *
+ * An image goes through create (a hidden record), put (its bytes, confirmed by the store), and
+ * publish; or discard at any point.  A set of images is published only after every put was
+ * confirmed.  All calls are asynchronous: `done` fires exactly once, later, never from within the
+ * call; one call at a time per image, but for stop().
+ */
+#ifndef BASE_STORE_H
+#define BASE_STORE_H
+
+#include "base/stream.h"
+
+#include <qmpsnap.h>
+
+struct json_object;
+
+typedef void store_done_fn(const struct qmpsnap_error *err /* NULL: well */, void *data);
+typedef void store_progress_fn(uint64_t done_bytes, void *data);
+
+/* What an image shall be; borrowed during create() only. */
+struct store_image_spec {
+	const char *id;   /* UUID, chosen by us */
+	const char *name; /* as the user sees it; file names are made from it by name_for_file() */
+	enum qmpsnap_format format;
+	uint64_t virtual_size_bytes;
+	struct json_object *properties; /* strings by name: qmpsnap_*, image_type, the user's */
+};
+
+/* An image in the making; each store embeds it first in a struct of its own. */
+struct store_image {
+	const struct store_ops *ops;
+	uint64_t size_bytes;       /* of the bytes confirmed; 0 before */
+	char digest_algorithm[16]; /* the digest that the store confirmed, after put */
+	char digest[129];
+	char location[1024];       /* path or URL, from create() on */
+};
+
+struct store_ops {
+	const char *kind;    /* "dir", "glance", ... */
+	unsigned max_images; /* in one snapshot; 0: any number */
+
+	/* Makes the hidden record.  `done` brings an error, after which only close() is allowed
+	 * (discard() is allowed too, and idempotent), or NULL.  Returns NULL and *err when it can't
+	 * even begin. */
+	struct store_image *(*create)(struct qmpsnap_store *store,
+		const struct store_image_spec *spec, store_done_fn *done, void *data,
+		struct qmpsnap_error *err);
+
+	/* Takes all bytes of `stream`, then confirms size and digest with the store.  `instant` is
+	 * stored as qmpsnap_instant.  `progress` counts bytes that were handed over. */
+	void (*put)(struct store_image *image, struct stream *stream, const char *instant,
+		store_progress_fn *progress, store_done_fn *done, void *data);
+
+	/* Hurries a running put: its `done` brings an error soon.  No effect otherwise. */
+	void (*stop)(struct store_image *image);
+
+	/* Makes a confirmed image visible as a good one. */
+	void (*publish)(struct store_image *image, store_done_fn *done, void *data);
+
+	/* Removes record and bytes, published or not.  "Not there" is success. */
+	void (*discard)(struct store_image *image, store_done_fn *done, void *data);
+
+	/* Frees it; no call may be pending.  Doesn't discard. */
+	void (*close)(struct store_image *image);
+
+	/* discard() from another process, which knows only what the record was made with. */
+	void (*discard_left)(struct qmpsnap_store *store, const struct store_image_spec *spec,
+		store_done_fn *done, void *data);
+
+	/* Closes the store; see qmpsnap_store_close(). */
+	void (*free)(struct qmpsnap_store *store);
+};
+
+struct qmpsnap_store {
+	const struct store_ops *ops;
+};
+
+#endif

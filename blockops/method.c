@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "blockops/method.h"
+
+#include "base/names.h"
+#include "blockops/dangers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const enum qmp_cap stream_needs[] = {QMP_CAP_CBW, QMP_CAP_CBW_ON_ERROR, QMP_CAP_CBW_TIMEOUT,
+	QMP_CAP_SNAPSHOT_ACCESS, QMP_CAP_BLOCK_EXPORT, QMP_CAP_EXPORT_DEL, QMP_CAP_NBD_MAX_CONNS,
+	QMP_CAP_ADD_FD, QMP_CAP_GETFD};
+
+static const char *missing_capability(const struct guest *guest)
+{
+	for (size_t i = 0; i < sizeof(stream_needs) / sizeof(stream_needs[0]); i++) {
+		if (!guest->caps.has[stream_needs[i]])
+			return qmp_cap_name(stream_needs[i]);
+	}
+	return NULL;
+}
+
+bool method_stream_takes(const struct guest *guest, const struct guest_disk *disk,
+	char reason[static METHOD_REASON_BYTES])
+{
+	const char *danger = danger_of_stream(guest, disk);
+	const char *missing = missing_capability(guest);
+	const char *why = NULL;
+
+	if (!disk->inserted || !disk->node)
+		why = "nothing is inserted";
+	else if (!disk->qom_path)
+		why = "no device of the guest uses it";
+	else if (name_is_ours(disk->node, NULL))
+		why = "a filter of an earlier run stands on it: qmpsnap recover removes it";
+	else if (disk->encrypted)
+		why = "it is encrypted and its view is plaintext";
+	else if (danger)
+		why = danger;
+	if (!why && missing) {
+		(void)snprintf(reason, METHOD_REASON_BYTES, "this QEMU (%u.%u.%u) lacks %s",
+			guest->major, guest->minor, guest->micro, missing);
+		return false;
+	}
+	(void)snprintf(reason, METHOD_REASON_BYTES, "%s",
+		why ? why : "copy-before-write and snapshot-access serve it");
+	return !why;
+}
+
+bool method_state_allows(const struct guest *guest, struct qmpsnap_error *err)
+{
+	static const char *const refused[] = {
+		"inmigrate", "finish-migrate", "postmigrate", "save-vm", "restore-vm", "colo"};
+
+	if (!guest->status)
+		return error_set(err, QMPSNAP_QEMU, "query-status: QEMU names no run state");
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		if (strcmp(guest->status, refused[i]) == 0) {
+			error_set(err, QMPSNAP_REFUSED, "the guest is in run state %s",
+				guest->status);
+			error_hint(err, "its disks belong to a migration or a saved state; wait "
+					"until that has ended");
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool is_same(const char *a, const char *b)
+{
+	return a && b && a[0] && strcmp(a, b) == 0;
+}
+
+static bool matches(const struct guest_disk *disk, const char *word)
+{
+	return is_same(disk->id, word) || is_same(disk->qdev, word) ||
+	       is_same(disk->qom_path, word) || is_same(disk->drive, word) ||
+	       is_same(disk->node, word) || is_same(disk->filename, word);
+}
+
+/* Adds the disks that match `word` (NULL: all) to the message as "a, b, c". */
+static void list_candidates(const struct guest *guest, const char *word, struct qmpsnap_error *err)
+{
+	size_t used = strlen(err->message);
+	const char *comma = "";
+
+	for (size_t i = 0; i < guest->n_disks && used < sizeof(err->message) - 1; i++) {
+		const struct guest_disk *disk = &guest->disks[i];
+		if (word ? !matches(disk, word) : !disk->inserted)
+			continue;
+		(void)snprintf(
+			err->message + used, sizeof(err->message) - used, "%s%s", comma, disk->id);
+		used = strlen(err->message);
+		comma = ", ";
+	}
+}
+
+static const struct guest_disk *find_one(
+	const struct guest *guest, const char *word, struct qmpsnap_error *err)
+{
+	const struct guest_disk *found = NULL;
+
+	for (size_t i = 0; i < guest->n_disks; i++) {
+		if (!matches(&guest->disks[i], word))
+			continue;
+		if (found) {
+			error_set(err, QMPSNAP_USAGE, "--disk %s matches several disks: ", word);
+			list_candidates(guest, word, err);
+			error_hint(err, "name one by its QOM path; qmpsnap inspect shows them");
+			return NULL;
+		}
+		found = &guest->disks[i];
+	}
+	if (!found) {
+		error_set(err, QMPSNAP_USAGE, "--disk %s matches no disk; the guest has: ", word);
+		list_candidates(guest, NULL, err);
+	}
+	return found;
+}
+
+static bool is_taken_by_default(const struct guest_disk *disk)
+{
+	return disk->inserted && disk->node && !disk->read_only && !disk->firmware;
+}
+
+bool method_select(const struct guest *guest, const char *const *wanted, size_t n_wanted,
+	const struct guest_disk **chosen, size_t *n_chosen, struct qmpsnap_error *err)
+{
+	bool take[GUEST_MAX_DISKS] = {false};
+
+	for (size_t w = 0; w < n_wanted; w++) {
+		const struct guest_disk *disk = find_one(guest, wanted[w], err);
+		if (!disk)
+			return false;
+		take[disk - guest->disks] = true;
+	}
+	*n_chosen = 0;
+	for (size_t i = 0; i < guest->n_disks; i++) {
+		if (n_wanted ? take[i] : is_taken_by_default(&guest->disks[i]))
+			chosen[(*n_chosen)++] = &guest->disks[i];
+	}
+	if (*n_chosen == 0) {
+		error_set(err, QMPSNAP_REFUSED, "the guest has no writable disk to take");
+		error_hint(err, "qmpsnap inspect lists its disks");
+		return false;
+	}
+	return true;
+}

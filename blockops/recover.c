@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * qmpsnap_recover: looks for what carries our names, unwinds the table of each run found, and
+ * looks again, until nothing is left. */
+#include "blockops/leftovers.h"
+#include "blockops/unwind.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { RECOVER_MAX_RUNS = 64, RECOVER_MAX_PHRASES = 512 };
+
+static const char *const queries[] = {"query-named-block-nodes", "query-block-exports",
+	"query-fdsets", "query-block", "x-debug-query-block-graph"};
+enum { N_QUERIES = sizeof(queries) / sizeof(queries[0]) };
+
+struct recovery {
+	uv_loop_t *loop;
+	struct qmp_address address;
+	struct qmp_client *qmp;
+	struct qmpsnap_snapshot *s;
+	struct json_object *replies[N_QUERIES];
+	size_t query;
+	char *phrases[RECOVER_MAX_PHRASES];
+	size_t n_phrases, n_confirmed;
+	unsigned n_runs;
+	struct qmpsnap_error err;
+	qmpsnap_recovered_fn *done;
+	void *data;
+};
+
+static bool look(struct recovery *r, struct qmpsnap_error *err);
+
+static void drop_replies(struct recovery *r)
+{
+	for (size_t i = 0; i < N_QUERIES; i++) {
+		json_object_put(r->replies[i]);
+		r->replies[i] = NULL;
+	}
+	r->query = 0;
+}
+
+/* What was found in a run whose unwinding failed isn't told as undone. */
+static void finish(struct recovery *r)
+{
+	drop_replies(r);
+	r->done(r->err.code != QMPSNAP_OK ? &r->err : NULL, (const char *const *)r->phrases,
+		r->n_confirmed, r->data);
+	for (size_t i = 0; i < r->n_phrases; i++)
+		free(r->phrases[i]);
+	free(r);
+}
+
+static void on_closed(void *data)
+{
+	finish(data);
+}
+
+static void end(struct recovery *r)
+{
+	struct qmp_client *qmp = r->qmp;
+
+	r->qmp = NULL;
+	qmp_close(qmp, on_closed, r);
+}
+
+static void on_found(const char *phrase, void *data)
+{
+	struct recovery *r = data;
+
+	if (r->n_phrases < RECOVER_MAX_PHRASES && (r->phrases[r->n_phrases] = strdup(phrase)))
+		r->n_phrases++;
+}
+
+static void on_unwound(struct qmpsnap_snapshot *s, void *data)
+{
+	struct recovery *r = data;
+
+	r->err = s->flow.undo_err;
+	snapshot_free(s);
+	if (r->err.code == QMPSNAP_OK)
+		r->n_confirmed = r->n_phrases;
+	else
+		r->err.code = QMPSNAP_UNDO;
+	if (r->err.code != QMPSNAP_OK || ++r->n_runs == RECOVER_MAX_RUNS || !look(r, &r->err))
+		finish(r);
+}
+
+static void take_stock(struct recovery *r)
+{
+	const struct leftovers left = {.nodes = r->replies[0],
+		.exports = r->replies[1],
+		.fdsets = r->replies[2],
+		.block = r->replies[3],
+		.graph = r->replies[4]};
+	struct qmpsnap_snapshot *s;
+	char run[NAME_RUN_BYTES];
+
+	if (!leftovers_find_run(&left, run)) {
+		end(r);
+		return;
+	}
+	s = snapshot_new(r->loop);
+	if (!s) {
+		error_no_memory(&r->err);
+		end(r);
+		return;
+	}
+	memcpy(s->run, run, sizeof(run));
+	if (!leftovers_fill(&left, s, &r->err)) {
+		snapshot_free(s);
+		end(r);
+		return;
+	}
+	leftovers_list(&left, s, on_found, r);
+	drop_replies(r);
+	s->qmp = r->qmp;
+	r->qmp = NULL;
+	unwind(s, NULL, on_unwound, r);
+}
+
+static void ask(struct recovery *r);
+
+/* A QEMU without a query has nothing of its kind. */
+static void on_reply(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct recovery *r = data;
+
+	if (err && !qmp_error_class(r->qmp)[0]) {
+		r->err = *err;
+		end(r);
+		return;
+	}
+	r->replies[r->query++] = json_object_get(result);
+	ask(r);
+}
+
+static void ask(struct recovery *r)
+{
+	struct json_object *args = NULL;
+
+	if (r->query == N_QUERIES) {
+		take_stock(r);
+		return;
+	}
+	if (r->query == 0) {
+		args = json_object_new_object();
+		json_put_bool(args, "flat", true);
+	}
+	qmp_execute(r->qmp, queries[r->query], args, on_reply, r);
+}
+
+static void on_ready(const struct qmpsnap_error *err, void *data)
+{
+	struct recovery *r = data;
+
+	if (err) {
+		r->err = *err;
+		end(r);
+	} else {
+		ask(r);
+	}
+}
+
+static void on_lost(const struct qmpsnap_error *err, void *data)
+{
+	(void)err; /* the pending command tells it */
+	(void)data;
+}
+
+static bool look(struct recovery *r, struct qmpsnap_error *err)
+{
+	r->qmp = qmp_open(r->loop, &r->address, NULL, on_ready, on_lost, r, err);
+	return r->qmp != NULL;
+}
+
+bool qmpsnap_recover(struct uv_loop_s *loop, const char *qmp_address, qmpsnap_recovered_fn *done,
+	void *data, struct qmpsnap_error *err)
+{
+	struct recovery *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return error_no_memory(err);
+	r->loop = loop;
+	r->done = done;
+	r->data = data;
+	if (qmp_address_parse(qmp_address, &r->address, err) && look(r, err))
+		return true;
+	free(r);
+	return false;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A snapshot from its start to its end: the request, the run of the table, the result. */
+#include "blockops/snapshot.h"
+
+#include "base/log.h"
+#include "blockops/steps.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- Progress of the table ---- */
+
+static void tell_step(
+	struct qmpsnap_snapshot *s, enum qmpsnap_phase phase, const struct flow_step *step)
+{
+	const struct qmpsnap_event event = {
+		.kind = QMPSNAP_EVENT_STEP, .phase = phase, .text = step->name};
+
+	if (s->event)
+		s->event(&event, s->data);
+}
+
+static void tell_deferred(struct qmpsnap_snapshot *s)
+{
+	for (size_t i = 0; i < s->n_deferred; i++)
+		tell_step(s, s->deferred[i].phase, s->deferred[i].step);
+	s->n_deferred = 0;
+}
+
+static void fault(const struct qmpsnap_snapshot *s, enum qmpsnap_phase phase, const char *step)
+{
+	const char *at = phase == QMPSNAP_BEGIN ? s->faults.kill_before
+			 : phase == QMPSNAP_END ? s->faults.kill_after
+						: NULL;
+
+	if (at && strcmp(at, step) == 0)
+		(void)raise(SIGKILL);
+}
+
+/* While the guest stands still for us nothing is told; what happened is told once it runs. */
+void snapshot_watch(void *self, enum qmpsnap_phase phase, const struct flow_step *step)
+{
+	struct qmpsnap_snapshot *s = self;
+	const size_t room = sizeof(s->deferred) / sizeof(s->deferred[0]);
+
+	if (phase == QMPSNAP_BEGIN || phase == QMPSNAP_UNDO_BEGIN)
+		s->disk_err = (struct qmpsnap_error){0};
+	if (s->stopped) {
+		if (s->n_deferred < room)
+			s->deferred[s->n_deferred++] = (struct deferred_step){phase, step};
+	} else {
+		/* The steps up to `cont` are one intent, told before the first of them. */
+		if (phase == QMPSNAP_BEGIN)
+			guard_tell_step(s, step);
+		tell_deferred(s);
+		tell_step(s, phase, step);
+	}
+	fault(s, phase, step->name);
+}
+
+/* ---- The end ---- */
+
+static struct qmpsnap_image *result_images(const struct qmpsnap_snapshot *s)
+{
+	struct qmpsnap_image *images = calloc(s->n_disks, sizeof(*images));
+
+	for (size_t i = 0; images && i < s->n_disks; i++) {
+		struct snapshot_disk *d = &s->disks[i];
+		images[i] = (struct qmpsnap_image){.name = d->image_name,
+			.disk = d->label,
+			.location = d->image->location,
+			.format = s->format,
+			.size_bytes = d->image->size_bytes,
+			.virtual_size_bytes = d->virtual_size_bytes};
+		memcpy(images[i].id, d->image_id, sizeof(images[i].id));
+		memcpy(images[i].digest_algorithm, d->image->digest_algorithm,
+			sizeof(images[i].digest_algorithm));
+		memcpy(images[i].digest, d->image->digest, sizeof(images[i].digest));
+	}
+	return images;
+}
+
+static void on_end(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmpsnap_image *images = NULL;
+	const bool failed = flow_failed(f);
+
+	if (!failed && !s->dry_run) {
+		images = result_images(s);
+		s->result.images = images;
+		s->result.n_images = images ? s->n_disks : 0;
+	}
+	for (size_t i = 0; i < s->n_disks; i++)
+		s->result.scratch_bytes += s->disks[i].scratch_seen_bytes;
+	if (f->undo_err.code != QMPSNAP_OK)
+		s->result.undo_error = &f->undo_err;
+	s->result.total_ms = (double)(uv_hrtime() - s->started_ns) / 1e6;
+	s->done(failed ? &f->err : NULL, &s->result, s->data);
+	free(images);
+	snapshot_free(s);
+}
+
+void qmpsnap_snapshot_cancel(struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code)
+{
+	struct qmpsnap_error err;
+
+	error_set(&err, code, "given up on request%s",
+		code == QMPSNAP_INTERRUPTED ? " (interrupt)" : "");
+	flow_cancel(&snapshot->flow, &err);
+}
+
+/* ---- The start ---- */
+
+static bool take_property(struct qmpsnap_snapshot *s, const char *text, struct qmpsnap_error *err)
+{
+	const char *equals = strchr(text, '=');
+	char *key = equals ? strndup(text, (size_t)(equals - text)) : NULL;
+
+	if (!equals || equals == text) {
+		free(key);
+		return error_set(err, QMPSNAP_USAGE, "property \"%s\" is not KEY=VALUE", text);
+	}
+	if (!key)
+		return error_no_memory(err);
+	if (strncmp(key, "qmpsnap_", strlen("qmpsnap_")) == 0) {
+		error_set(err, QMPSNAP_USAGE, "property %s: names with qmpsnap_ are ours", key);
+		free(key);
+		return false;
+	}
+	json_put_string(s->properties, key, equals + 1);
+	free(key);
+	return true;
+}
+
+static bool copy_text(char **to, const char *from, struct qmpsnap_error *err)
+{
+	*to = from ? strdup(from) : NULL;
+	return !from || *to || error_no_memory(err);
+}
+
+static bool take_lists(struct qmpsnap_snapshot *s, const struct qmpsnap_snapshot_options *o,
+	struct qmpsnap_error *err)
+{
+	s->wanted = calloc(o->n_disks ? o->n_disks : 1, sizeof(*s->wanted));
+	s->properties = json_object_new_object();
+	if (!s->wanted || !s->properties)
+		return error_no_memory(err);
+	for (; s->n_wanted < o->n_disks; s->n_wanted++) {
+		if (!copy_text(&s->wanted[s->n_wanted], o->disks[s->n_wanted], err))
+			return false;
+	}
+	for (size_t i = 0; i < o->n_properties; i++) {
+		if (!take_property(s, o->properties[i], err))
+			return false;
+	}
+	return true;
+}
+
+/* QEMU may be asked to open a path below it, from another working directory. */
+static bool take_scratch_dir(struct qmpsnap_snapshot *s, const struct qmpsnap_snapshot_options *o,
+	struct qmpsnap_error *err)
+{
+	s->scratch_limit_bytes = o->scratch_limit_bytes;
+	if (!o->scratch_dir)
+		return true;
+	s->scratch_dir = realpath(o->scratch_dir, NULL);
+	return s->scratch_dir ||
+	       error_errno(err, QMPSNAP_USAGE, errno, "the scratch folder %s", o->scratch_dir);
+}
+
+static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapshot_options *o,
+	struct qmpsnap_error *err)
+{
+	if (!o->qmp_address)
+		return error_set(err, QMPSNAP_USAGE, "no monitor is named");
+	s->format = o->format;
+	s->parallel = o->parallel ? o->parallel : 2;
+	s->no_guard = o->no_guard;
+	s->dry_run = o->dry_run;
+	pace_init(&s->pace, o->speed_bytes_per_s, uv_hrtime());
+	return qmp_address_parse(o->qmp_address, &s->address, err) &&
+	       copy_text(&s->store_spec, o->store_spec, err) && copy_text(&s->name, o->name, err) &&
+	       copy_text(&s->guest_id, o->guest_id, err) &&
+	       copy_text(&s->guard_path, o->guard_path, err) && take_scratch_dir(s, o, err) &&
+	       take_lists(s, o, err);
+}
+
+/* A dry run ends with the plan. */
+static void on_first_turn(struct qmpsnap_snapshot *s)
+{
+	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_snapshot_pending");
+	flow_run(&s->flow, stream_steps,
+		s->dry_run ? stream_step_index("plan") + 1 : n_stream_steps, s, on_end,
+		snapshot_watch);
+}
+
+struct qmpsnap_snapshot *qmpsnap_snapshot_start(struct uv_loop_s *loop,
+	const struct qmpsnap_snapshot_options *options, struct qmpsnap_store *store,
+	qmpsnap_event_fn *event, qmpsnap_done_fn *done, void *data, struct qmpsnap_error *err)
+{
+	struct qmpsnap_snapshot *s = snapshot_new(loop);
+
+	if (!s) {
+		error_no_memory(err);
+		return NULL;
+	}
+	s->store = store;
+	s->event = event;
+	s->done = done;
+	s->data = data;
+	s->result.method = s->result.reason = s->result.consistency = "";
+	if (!take_options(s, options, err)) {
+		snapshot_free(s);
+		return NULL;
+	}
+	snapshot_after(s, 0, on_first_turn);
+	return s;
+}

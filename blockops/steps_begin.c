@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The first steps: the monitor, the guest, the decision.  None of them touches the guest. */
+#include "base/log.h"
+#include "blockops/method.h"
+#include "blockops/steps.h"
+
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- connect ---- */
+
+static void on_ready(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	flow_done(&s->flow, err);
+}
+
+/* QEMU is gone, or its monitor is: whatever runs can't succeed any more. */
+static void on_lost(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	flow_cancel(&s->flow, err);
+}
+
+/* A guest that others continue inside our pause has no one instant for all its disks. */
+static void on_event(const char *name, struct json_object *event_data, void *user)
+{
+	struct qmpsnap_snapshot *s = user;
+
+	(void)event_data;
+	if (strcmp(name, "RESUME") == 0 && s->stopped && !s->continuing)
+		s->resumed_by_others = true;
+}
+
+void monitor_open(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmpsnap_error err;
+
+	(void)f;
+	s->qmp = qmp_open(s->loop, &s->address, NULL, on_ready, on_lost, s, &err);
+	if (!s->qmp) {
+		flow_done(&s->flow, &err);
+		return;
+	}
+	s->on_event = (struct qmp_subscription){.fn = on_event, .user = s};
+	qmp_subscribe(s->qmp, &s->on_event);
+}
+
+static void on_monitor_closed(void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	flow_done(&s->flow, NULL);
+}
+
+/* The handshake may be waiting for a monitor that is somebody else's for hours. */
+void monitor_cancel(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmp_client *qmp = s->qmp;
+
+	(void)f;
+	s->qmp = NULL;
+	qmp_close(qmp, on_monitor_closed, s);
+}
+
+void monitor_close(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmp_client *qmp = s->qmp;
+
+	s->qmp = NULL;
+	if (qmp)
+		qmp_close(qmp, on_monitor_closed, s);
+	else
+		flow_done(f, NULL);
+}
+
+/* ---- inspect ---- */
+
+void guest_inspect(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	inspect_start(&s->inspect, s->qmp, &s->guest, on_ready, s);
+}
+
+/* ---- plan ---- */
+
+/* <guest> of the names: what identifies the guest to a human. */
+static void name_the_guest(struct qmpsnap_snapshot *s)
+{
+	char path[sizeof(s->address.path)];
+	const char *name = s->guest_id ? s->guest_id : s->guest.name;
+
+	if (!name || !name[0])
+		name = s->guest.uuid;
+	if (!name) {
+		memcpy(path, s->address.path, sizeof(path));
+		name = path[0] ? basename(path) : "guest";
+	}
+	(void)snprintf(s->guest_name, sizeof(s->guest_name), "%s", name);
+}
+
+static bool refuse(const struct guest_disk *disk, const char *reason, struct qmpsnap_error *err)
+{
+	error_set(err, QMPSNAP_REFUSED, "disk %s can't be taken by the method stream: %s", disk->id,
+		reason);
+	error_hint(
+		err, "qmpsnap inspect tells which disks can be taken; --disk chooses among them");
+	return false;
+}
+
+static bool take_disk(
+	struct snapshot_disk *d, const struct guest_disk *from, struct qmpsnap_error *err)
+{
+	struct qmpsnap_snapshot *s = d->snapshot;
+	char when[NAME_TIME_BYTES];
+	struct timespec now;
+	const char *name = s->name;
+	char *made = NULL;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	name_time_compact(when, &now);
+	if (!name && asprintf(&made, "%s-%s", s->guest_name, when) < 0)
+		return error_no_memory(err);
+	if (!name)
+		name = made;
+	d->label = strdup(from->id);
+	d->qom_path = strdup(from->qom_path);
+	d->node = strdup(from->node);
+	d->virtual_size_bytes = from->virtual_size_bytes;
+	if (asprintf(&d->image_name, s->n_disks > 1 ? "%s-%s" : "%s", name, from->id) < 0)
+		d->image_name = NULL;
+	free(made);
+	if (!d->label || !d->qom_path || !d->node || !d->image_name)
+		return error_no_memory(err);
+	if (!name_new_uuid(d->image_id))
+		return error_set(err, QMPSNAP_INTERNAL, "the system gives no random bytes");
+	return true;
+}
+
+static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	const struct guest_disk *chosen[GUEST_MAX_DISKS];
+	char reason[METHOD_REASON_BYTES];
+	size_t n = 0;
+
+	if (!method_select(&s->guest, (const char *const *)s->wanted, s->n_wanted, chosen, &n, err))
+		return false;
+	const unsigned most = s->store ? s->store->ops->max_images : 0;
+	if (n > SNAPSHOT_MAX_DISKS || (most && n > most)) {
+		error_set(err, QMPSNAP_USAGE, "%zu disks are chosen and %s takes %u", n,
+			n > SNAPSHOT_MAX_DISKS ? "a snapshot" : "the store",
+			n > SNAPSHOT_MAX_DISKS ? (unsigned)SNAPSHOT_MAX_DISKS : most);
+		error_hint(err, "choose with --disk, or use a directory as the store");
+		return false;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (!method_stream_takes(&s->guest, chosen[i], reason))
+			return refuse(chosen[i], reason, err);
+	}
+	if (!snapshot_add_disks(s, n))
+		return error_no_memory(err);
+	for (size_t i = 0; i < n; i++) {
+		if (!take_disk(&s->disks[i], chosen[i], err))
+			return false;
+	}
+	s->multi = n > 1 && guest_is_running(&s->guest);
+	return true;
+}
+
+static bool make_plan(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (!method_state_allows(&s->guest, err) || !name_new_run(s->run) ||
+		!name_new_uuid(s->set)) {
+		return err->code != QMPSNAP_OK ? false
+					       : error_set(err, QMPSNAP_INTERNAL,
+							 "the system gives no random bytes");
+	}
+	name_the_guest(s);
+	if (!choose_disks(s, err))
+		return false;
+	s->result.method = "stream";
+	s->result.reason = "this QEMU has copy-before-write with break-snapshot and "
+			   "snapshot-access, and all chosen disks can be switched onto it";
+	s->result.consistency =
+		s->guest.status && strcmp(s->guest.status, "paused") == 0 ? "paused" : "crash";
+	memcpy(s->result.run, s->run, sizeof(s->result.run));
+	memcpy(s->result.set, s->set, sizeof(s->result.set));
+	return true;
+}
+
+static void print_plan(struct qmpsnap_snapshot *s)
+{
+	char line[512];
+
+	for (size_t i = 0; i < s->n_disks; i++) {
+		(void)snprintf(line, sizeof(line), "disk %s: %s, node %s, image %s",
+			s->disks[i].label, s->disks[i].qom_path, s->disks[i].node,
+			s->disks[i].image_name);
+		snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
+	}
+	for (size_t i = 0; i < n_stream_steps; i++) {
+		const struct flow_step *step = &stream_steps[i];
+		if (step->applies && !step->applies(s))
+			continue;
+		(void)snprintf(line, sizeof(line), "%s: %s", step->name, step->text);
+		snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
+	}
+}
+
+void plan_make(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmpsnap_error err = {0};
+
+	if (make_plan(s, &err) && s->dry_run)
+		print_plan(s);
+	flow_done(f, &err);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The images in the store: their hidden records, their bytes, their publication as a set. */
+#include "base/log.h"
+#include "blockops/steps.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- images: the records ---- */
+
+static struct json_object *image_properties(const struct snapshot_disk *d)
+{
+	const struct qmpsnap_snapshot *s = d->snapshot;
+	struct json_object *properties = json_object_new_object();
+	char qemu[64];
+
+	(void)snprintf(
+		qemu, sizeof(qemu), "%u.%u.%u", s->guest.major, s->guest.minor, s->guest.micro);
+	json_put_string(properties, "image_type", "snapshot");
+	json_put_string(properties, "instance_uuid", s->guest.uuid);
+	json_put_string(properties, "qmpsnap_run", s->run);
+	json_put_string(properties, "qmpsnap_set", s->set);
+	json_put_string(properties, "qmpsnap_disk", d->label);
+	json_put_string(properties, "qmpsnap_guest", s->guest_name);
+	json_put_string(properties, "qmpsnap_method", s->result.method);
+	json_put_string(properties, "qmpsnap_consistency", s->result.consistency);
+	json_put_string(properties, "qmpsnap_qemu", qemu);
+	json_object_object_foreach(s->properties, key, value)
+		json_object_object_add(properties, key, json_object_get(value));
+	return properties;
+}
+
+static void on_disk_stored(const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+	struct qmpsnap_error mine = {0};
+
+	if (err) {
+		mine = *err;
+		error_wrap(&mine, "disk %s", d->label);
+	}
+	disk_done(d->snapshot, &mine);
+}
+
+static void create_image(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	struct store_image_spec spec = disk_image_spec(d);
+	struct qmpsnap_error err;
+
+	spec.properties = image_properties(d);
+	d->image = s->store->ops->create(s->store, &spec, on_disk_stored, d, &err);
+	json_object_put(spec.properties);
+	if (!d->image)
+		disk_done(s, &err);
+}
+
+void images_create(struct flow *f, void *self)
+{
+	(void)f;
+	disks_in_order(self, create_image, NULL);
+}
+
+static void discard_image(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	const struct store_image_spec spec = disk_image_spec(d);
+
+	if (d->image)
+		d->image->ops->discard(d->image, on_disk_stored, d);
+	else if (s->is_guard && s->store)
+		s->store->ops->discard_left(s->store, &spec, on_disk_stored, d);
+	else
+		disk_done(s, NULL);
+}
+
+void images_discard(struct flow *f, void *self)
+{
+	(void)f;
+	disks_in_order(self, discard_image, NULL);
+}
+
+/* ---- upload ---- */
+
+static void start_uploads(struct qmpsnap_snapshot *s);
+
+/* What made one upload fail ends the others: a set is published whole or not at all. */
+static void stop_uploads(struct qmpsnap_snapshot *s)
+{
+	for (size_t i = 0; i < s->n_disks; i++) {
+		if (s->disks[i].uploading)
+			s->disks[i].image->ops->stop(s->disks[i].image);
+	}
+}
+
+static void upload_ended(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	s->n_uploading--;
+	if (err && s->upload_err.code == QMPSNAP_OK) {
+		s->upload_err = *err;
+		stop_uploads(s);
+	}
+	start_uploads(s);
+}
+
+static void on_put(const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+	struct qmpsnap_snapshot *s = d->snapshot;
+
+	d->uploading = false;
+	if (!err) {
+		d->uploaded = true;
+		snapshot_tell_disk(d, QMPSNAP_EVENT_PROGRESS, NULL, d->stream->size_bytes,
+			d->stream->size_bytes);
+	}
+	if (err && err->code == QMPSNAP_VIEW && s->upload_err.code == QMPSNAP_OK) {
+		view_diagnose(d, err, upload_ended);
+		return;
+	}
+	struct qmpsnap_error mine = {0};
+	if (err) {
+		mine = *err;
+		error_wrap(&mine, "disk %s", d->label);
+	}
+	upload_ended(s, err ? &mine : NULL);
+}
+
+static void on_progress(uint64_t done_bytes, void *data)
+{
+	struct snapshot_disk *d = data;
+	const uint64_t used = scratch_used_bytes(d);
+
+	d->done_bytes = done_bytes;
+	if (used > d->scratch_seen_bytes)
+		d->scratch_seen_bytes = used;
+	snapshot_tell_disk(d, QMPSNAP_EVENT_PROGRESS, NULL, done_bytes, d->stream->size_bytes);
+}
+
+static void start_uploads(struct qmpsnap_snapshot *s)
+{
+	const bool failed = s->upload_err.code != QMPSNAP_OK || flow_failed(&s->flow);
+
+	for (size_t i = 0; !failed && i < s->n_disks && s->n_uploading < s->parallel; i++) {
+		struct snapshot_disk *d = &s->disks[i];
+		if (d->uploading || d->uploaded)
+			continue;
+		d->uploading = true;
+		s->n_uploading++;
+		d->image->ops->put(d->image, d->stream, s->result.instant, on_progress, on_put, d);
+	}
+	if (s->n_uploading == 0)
+		flow_done(&s->flow, &s->upload_err);
+}
+
+/* The readers' rings share one budget, so that memory doesn't grow with --parallel. */
+static unsigned ring_blocks(const struct qmpsnap_snapshot *s)
+{
+	const unsigned at_once = s->n_disks < s->parallel ? (unsigned)s->n_disks : s->parallel;
+	const unsigned blocks = SNAPSHOT_RING_BLOCKS / at_once;
+
+	return blocks < 4 ? 4 : blocks;
+}
+
+void images_upload(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	s->upload_err = (struct qmpsnap_error){0};
+	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_uploading");
+	for (size_t i = 0; i < s->n_disks; i++) {
+		struct snapshot_disk *d = &s->disks[i];
+		d->stream = view_stream(
+			d->view, &d->layout, SNAPSHOT_BLOCK_BYTES, ring_blocks(s), &s->pace);
+		if (!d->stream) {
+			struct qmpsnap_error err;
+			error_no_memory(&err);
+			flow_done(f, &err);
+			return;
+		}
+	}
+	start_uploads(s);
+}
+
+void images_upload_cancel(struct flow *f, void *self)
+{
+	(void)f;
+	stop_uploads(self);
+}
+
+/* ---- publish ---- */
+
+static void on_published(const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+
+	d->published = !err;
+	on_disk_stored(err, d);
+}
+
+static void publish_image(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	(void)s;
+	d->image->ops->publish(d->image, on_published, d);
+}
+
+/* From here on a guard leaves the images alone. */
+static void all_published(struct qmpsnap_snapshot *s)
+{
+	guard_tell_published(s);
+	for (size_t i = 0; i < s->n_disks; i++)
+		snapshot_tell_disk(&s->disks[i], QMPSNAP_EVENT_IMAGE, s->disks[i].image->location,
+			s->disks[i].image->size_bytes, s->disks[i].image->size_bytes);
+	flow_done(&s->flow, NULL);
+}
+
+void images_publish(struct flow *f, void *self)
+{
+	(void)f;
+	disks_in_order(self, publish_image, all_published);
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The frozen views: their nodes, their exports, our connections to them, their extent maps. */
+#include "base/log.h"
+#include "base/units.h"
+#include "blockops/steps.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { EXPORT_POLL_MS = 20, EXPORT_CLOSE_MS = 1000, EXPORT_GONE_MS = 15000 };
+
+/* ---- view ---- */
+
+static void add_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	struct json_object *args = json_object_new_object();
+	char name[NAME_NODE_BYTES];
+
+	disk_node(s, d, "v", name);
+	json_put_string(args, "driver", "snapshot-access");
+	json_put_string(args, "node-name", name);
+	disk_node(s, d, "f", name);
+	json_put_string(args, "file", name);
+	disk_command(s, d, "blockdev-add", args);
+}
+
+void view_add(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	name_time(s->result.instant, &s->instant);
+	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_pending_upload");
+	disks_in_order(s, add_view, NULL);
+}
+
+static void remove_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	disk_delete_node(s, d, "v");
+}
+
+void view_remove(struct flow *f, void *self)
+{
+	(void)f;
+	disks_in_order(self, remove_view, NULL);
+}
+
+/* ---- export ---- */
+
+static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	struct json_object *args = json_object_new_object();
+	char name[NAME_NODE_BYTES];
+
+	json_put_string(args, "type", "nbd");
+	disk_node(s, d, "v", name);
+	json_put_string(args, "node-name", name);
+	disk_node(s, d, "e", name);
+	json_put_string(args, "id", name);
+	json_put_string(args, "name", name);
+	json_put_bool(args, "writable", false);
+	disk_command(s, d, "block-export-add", args);
+}
+
+static void on_view_ready(const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+
+	disk_done(d->snapshot, err);
+}
+
+static bool connect_all(
+	struct snapshot_disk *d, int fds[SNAPSHOT_CONNECTIONS], struct qmpsnap_error *err)
+{
+	for (size_t i = 0; i < SNAPSHOT_CONNECTIONS; i++) {
+		fds[i] = server_connect(d->snapshot, err);
+		d->nbd_fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (d->nbd_fds[i] >= 0)
+			continue;
+		for (size_t j = 0; j <= i; j++) {
+			if (fds[j] >= 0)
+				close(fds[j]);
+		}
+		return err->code != QMPSNAP_OK || error_no_memory(err);
+	}
+	return true;
+}
+
+static void open_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	int fds[SNAPSHOT_CONNECTIONS];
+	struct qmpsnap_error err = {0};
+	char name[NAME_NODE_BYTES];
+
+	disk_node(s, d, "e", name);
+	const struct view_options options = {.export_name = name,
+		.disk = d->label,
+		.expected_size_bytes = d->virtual_size_bytes};
+	if (connect_all(d, fds, &err) && err.code == QMPSNAP_OK && guard_tell_connections(d, &err))
+		d->view = view_open(
+			s->loop, fds, SNAPSHOT_CONNECTIONS, &options, on_view_ready, d, &err);
+	if (!d->view)
+		disk_done(s, &err);
+	else if (d->index + 1 == s->n_disks)
+		server_unlink(s);
+}
+
+static void open_views(struct qmpsnap_snapshot *s)
+{
+	disks_in_order(s, open_view, NULL);
+}
+
+void export_add(struct flow *f, void *self)
+{
+	(void)f;
+	disks_in_order(self, add_export, open_views);
+}
+
+/* ---- Undo of the export ----
+ *
+ * Hard-delete first, then close our connections, then wait until QEMU lists the export no more:
+ * builds exist that die when a client leaves an export on their own account, and some report the
+ * deletion only after the client has closed. */
+
+static void close_views(struct qmpsnap_snapshot *s);
+static void ask_for_exports(struct qmpsnap_snapshot *s);
+
+static struct json_object *find_export(const struct qmpsnap_snapshot *s,
+	const struct snapshot_disk *d, struct json_object *exports)
+{
+	char name[NAME_NODE_BYTES];
+
+	disk_node(s, d, "e", name);
+	for (size_t i = 0; i < json_length(exports); i++) {
+		struct json_object *export = json_object_array_get_idx(exports, i);
+		const char *id = json_string(export, "id");
+		if (id && strcmp(id, name) == 0)
+			return export;
+	}
+	return NULL;
+}
+
+static void on_listed(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+	struct qmpsnap_snapshot *s = d->snapshot;
+	struct json_object *export = find_export(s, d, result);
+
+	if (!export || json_flag(export, "shutting-down", false)) {
+		disk_done(s, snapshot_qemu_is_gone(s) ? NULL : err);
+		return;
+	}
+	struct json_object *args = json_object_new_object();
+	json_put_string(args, "id", json_string(export, "id"));
+	json_put_string(args, "mode", "hard");
+	disk_command(s, d, "block-export-del", args);
+}
+
+static void delete_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	if (snapshot_qemu_is_gone(s))
+		disk_done(s, NULL);
+	else
+		qmp_execute(s->qmp, "query-block-exports", NULL, on_listed, d);
+}
+
+static bool any_export(const struct qmpsnap_snapshot *s, struct json_object *exports)
+{
+	for (size_t i = 0; i < s->n_disks; i++) {
+		if (find_export(s, &s->disks[i], exports))
+			return true;
+	}
+	return false;
+}
+
+static void exports_are_gone(struct qmpsnap_snapshot *s)
+{
+	if (s->views_closed)
+		flow_done(&s->flow, &s->disk_err);
+	else
+		close_views(s);
+}
+
+static void on_exports(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	const uint64_t waited_ms = (uv_hrtime() - s->wait_from_ns) / 1000000;
+
+	if (err && !snapshot_qemu_is_gone(s) && s->disk_err.code == QMPSNAP_OK)
+		s->disk_err = *err;
+	if (err || !any_export(s, result)) {
+		exports_are_gone(s);
+	} else if (!s->views_closed && waited_ms > EXPORT_CLOSE_MS) {
+		close_views(s);
+	} else if (waited_ms > EXPORT_GONE_MS) {
+		error_set(&s->disk_err, QMPSNAP_DEADLINE,
+			"QEMU hasn't let go of our NBD export within %u s", EXPORT_GONE_MS / 1000);
+		flow_done(&s->flow, &s->disk_err);
+	} else {
+		snapshot_after(s, EXPORT_POLL_MS, ask_for_exports);
+	}
+}
+
+static void ask_for_exports(struct qmpsnap_snapshot *s)
+{
+	qmp_execute(s->qmp, "query-block-exports", NULL, on_exports, s);
+}
+
+static void wait_for_exports(struct qmpsnap_snapshot *s)
+{
+	s->wait_from_ns = uv_hrtime();
+	if (snapshot_qemu_is_gone(s))
+		exports_are_gone(s);
+	else
+		ask_for_exports(s);
+}
+
+static void on_view_closed(void *data)
+{
+	struct snapshot_disk *d = data;
+
+	disk_done(d->snapshot, NULL);
+}
+
+static void close_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	struct view *view = d->view;
+
+	d->view = NULL;
+	d->stream = NULL;
+	for (size_t i = 0; i < SNAPSHOT_CONNECTIONS; i++) {
+		if (d->nbd_fds[i] < 0)
+			continue;
+		/* The guard holds duplicates: only a shutdown ends the connection for QEMU. */
+		(void)shutdown(d->nbd_fds[i], SHUT_RDWR);
+		close(d->nbd_fds[i]);
+		d->nbd_fds[i] = -1;
+	}
+	if (view)
+		view_close(view, on_view_closed, d);
+	else
+		disk_done(s, NULL);
+}
+
+static void close_views(struct qmpsnap_snapshot *s)
+{
+	s->views_closed = true;
+	disks_in_order(s, close_view, wait_for_exports);
+}
+
+void export_remove(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	s->views_closed = false;
+	disks_in_order(s, delete_export, wait_for_exports);
+}
+
+/* ---- map ---- */
+
+static void on_map(const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+	struct qmpsnap_snapshot *s = d->snapshot;
+
+	if (err && err->code == QMPSNAP_VIEW && !flow_failed(&s->flow)) {
+		view_diagnose(d, err, disk_done);
+		return;
+	}
+	if (!err)
+		layout_init(&d->layout, s->format, &d->map);
+	disk_done(s, err);
+}
+
+static void read_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	struct qmpsnap_error err;
+
+	if (cluster_map_init(&d->map, d->virtual_size_bytes, &err))
+		view_map(d->view, &d->map, on_map, d);
+	else
+		disk_done(s, &err);
+}
+
+void map_read(struct flow *f, void *self)
+{
+	(void)f;
+	disks_in_order(self, read_map, NULL);
+}
+
+void map_cancel(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	for (size_t i = 0; i < s->n_disks; i++) {
+		if (s->disks[i].view)
+			view_fail(s->disks[i].view, &f->err);
+	}
+}
+
+/* ---- A view that can't be read ---- */
+
+/* The monitor answers: QEMU lives, so the view itself is at fault. */
+static void on_alive(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+	struct qmpsnap_snapshot *s = d->snapshot;
+	struct qmpsnap_error mine = d->view_err;
+	char used[UNITS_TEXT_BYTES], limit[UNITS_TEXT_BYTES];
+	const uint64_t used_bytes = scratch_used_bytes(d);
+
+	(void)result;
+	if (err && qmp_is_lost(s->qmp)) {
+		s->diagnosed(s, err);
+		return;
+	}
+	units_format_size(used, used_bytes);
+	units_format_size(limit, d->scratch_limit_bytes);
+	if (used_bytes + used_bytes / 8 >= d->scratch_limit_bytes)
+		error_hint(&mine,
+			"the scratch is full (%s of %s): the guest overwrote more than fits; give "
+			"it "
+			"more with --scratch or --scratch-limit, or read faster",
+			used, limit);
+	else
+		error_hint(&mine,
+			"QEMU gave the view up, to spare the guest: the scratch (%s of %s used) "
+			"was "
+			"full or slower than %u s, or the disk itself can't be read",
+			used, limit, 5U);
+	s->diagnosed(s, &mine);
+}
+
+void view_diagnose(struct snapshot_disk *d, const struct qmpsnap_error *err, diagnosed_fn *told)
+{
+	struct qmpsnap_snapshot *s = d->snapshot;
+
+	d->view_err = *err;
+	s->diagnosed = told;
+	qmp_execute(s->qmp, "query-status", NULL, on_alive, d);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "blockops/unwind.h"
+
+#include "blockops/steps.h"
+
+static void on_end(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	s->unwound(s, s->data);
+}
+
+void unwind(struct qmpsnap_snapshot *s, const char *last_step, unwound_fn *unwound, void *data)
+{
+	struct qmpsnap_error why;
+	size_t n = n_stream_steps;
+
+	if (last_step && stream_step_index(last_step) < n)
+		n = stream_step_index(last_step) + 1;
+	error_set(&why, QMPSNAP_TERMINATED, "the process that ran it is gone");
+	s->unwound = unwound;
+	s->data = data;
+	s->is_guard = true;
+	flow_unwind(&s->flow, stream_steps, n, s, on_end, snapshot_watch, &why);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/command.h"
+#include "cli/report.h"
+#include "cli/session.h"
+
+static void on_recovered(
+	const struct qmpsnap_error *err, const char *const *undone, size_t n_undone, void *data)
+{
+	struct session *session = data;
+
+	for (size_t i = 0; i < n_undone; i++)
+		output_printf(session->out, "%s\n", undone[i]);
+	if (err) {
+		report_error(&session->errors, err);
+		session->exit_code = (int)err->code;
+	} else if (n_undone == 0) {
+		output_printf(session->out, "nothing of ours found\n");
+	}
+}
+
+int command_recover(uv_loop_t *loop, const struct options *options)
+{
+	struct session session;
+	struct qmpsnap_error err;
+
+	session_init(&session, options);
+	if (!qmpsnap_recover(loop, options->qmp_address, on_recovered, &session, &err))
+		on_recovered(&err, NULL, 0, &session);
+	(void)uv_run(loop, UV_RUN_DEFAULT);
+	return session_end(&session);
+}

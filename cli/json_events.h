@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * json_events.h - the objects of --json, one a line: members `schema` (1), `time` (UTC), `event`,
+ * and those that qmpsnap(1), "JSON", lists for each event.  All return NULL without memory.
+ */
+#ifndef CLI_JSON_EVENTS_H
+#define CLI_JSON_EVENTS_H
+
+#include "base/json.h"
+#include "cli/output.h"
+
+#include <qmpsnap.h>
+
+/* state, step (a dry run's with phase "plan"), progress, warning, image */
+struct json_object *json_from_event(const struct qmpsnap_event *event);
+
+/* log */
+struct json_object *json_from_log(enum qmpsnap_log_level level, const char *message);
+
+/* result; `err` may be NULL, `result` not. */
+struct json_object *json_from_result(
+	const struct qmpsnap_error *err, const struct qmpsnap_result *result);
+
+/* The command's exit code: what is left undone wins over the error. */
+int result_exit_code(const struct qmpsnap_error *err, const struct qmpsnap_result *result);
+
+/* Writes `object` as a line and frees it; NULL writes nothing. */
+void json_put_line(struct output *out, struct json_object *object);
+
+#endif

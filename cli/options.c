@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/options.h"
+
+#include "base/error.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	IN_SNAPSHOT = 1 << COMMAND_SNAPSHOT,
+	IN_INSPECT = 1 << COMMAND_INSPECT,
+	IN_RECOVER = 1 << COMMAND_RECOVER,
+	IN_ALL = IN_SNAPSHOT | IN_INSPECT | IN_RECOVER,
+};
+
+struct row {
+	const char *name;
+	char letter; /* 0: none */
+	bool repeatable;
+	int takes; /* no_argument, required_argument */
+	unsigned commands;
+	option_set_fn *set;
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+	/* name           letter repeatable takes              commands     set */
+	{ "qmp",           0,    false,     required_argument, IN_ALL,      option_set_qmp },
+	{ "name",          0,    false,     required_argument, IN_SNAPSHOT, option_set_name },
+	{ "to",            0,    false,     required_argument, IN_SNAPSHOT, option_set_to },
+	{ "disk",          0,    true,      required_argument, IN_SNAPSHOT, option_add_disk },
+	{ "format",        0,    false,     required_argument, IN_SNAPSHOT, option_set_format },
+	{ "property",      0,    true,      required_argument, IN_SNAPSHOT, option_add_property },
+	{ "speed",         0,    false,     required_argument, IN_SNAPSHOT, option_set_speed },
+	{ "scratch",       0,    false,     required_argument, IN_SNAPSHOT, option_set_scratch },
+	{ "scratch-limit", 0,    false,     required_argument, IN_SNAPSHOT, option_set_scratch_limit },
+	{ "parallel",      0,    false,     required_argument, IN_SNAPSHOT, option_set_parallel },
+	{ "guest-id",      0,    false,     required_argument, IN_SNAPSHOT, option_set_guest_id },
+	{ "force",         0,    true,      no_argument,       IN_SNAPSHOT, option_set_force },
+	{ "no-guard",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_no_guard },
+	{ "dry-run",       0,    true,      no_argument,       IN_SNAPSHOT, option_set_dry_run },
+	{ "json",          0,    true,      no_argument,       IN_SNAPSHOT | IN_INSPECT, option_set_json },
+	{ "quiet",         'q',  true,      no_argument,       IN_SNAPSHOT, option_set_quiet },
+	{ "verbose",       'v',  true,      no_argument,       IN_ALL,      option_set_verbose },
+	{ "help",          'h',  true,      no_argument,       IN_ALL,      option_set_help },
+};
+/* clang-format on */
+
+enum { N_ROWS = sizeof(rows) / sizeof(rows[0]), FIRST_ID = 256 };
+
+static const struct {
+	const char *name;
+	enum command command;
+} commands[] = {
+	{"snapshot", COMMAND_SNAPSHOT},
+	{"inspect", COMMAND_INSPECT},
+	{"recover", COMMAND_RECOVER},
+	{"help", COMMAND_HELP},
+};
+
+static enum command command_by_name(const char *name)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return commands[i].command;
+	}
+	return COMMAND_NONE;
+}
+
+const char *command_name(enum command command)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (commands[i].command == command)
+			return commands[i].name;
+	}
+	return "";
+}
+
+bool options_image_on_stdout(const struct options *options)
+{
+	const char *spec = options->snapshot.store_spec;
+
+	return spec && strcmp(spec, "-") == 0;
+}
+
+static bool unknown_command(struct qmpsnap_error *err, const char *name)
+{
+	(void)error_set(err, QMPSNAP_USAGE, "there is no command '%.64s'", name);
+	error_hint(err, "commands are snapshot, inspect, recover and help");
+	return false;
+}
+
+/* What getopt gets of the table: the rows of this command; `val` leads back to the row. */
+struct getopt_view {
+	struct option longs[N_ROWS + 1];
+	char shorts[2 + N_ROWS];
+};
+
+static void view_init(struct getopt_view *view, enum command command)
+{
+	size_t n_longs = 0, n_shorts = 0;
+
+	memset(view, 0, sizeof(*view));
+	view->shorts[n_shorts++] = ':'; /* a missing value is told apart from an unknown option */
+	for (size_t i = 0; i < N_ROWS; i++) {
+		if (!(rows[i].commands & (1U << command)))
+			continue;
+		view->longs[n_longs++] = (struct option){
+			.name = rows[i].name, .has_arg = rows[i].takes, .val = FIRST_ID + (int)i};
+		if (rows[i].letter)
+			view->shorts[n_shorts++] = rows[i].letter;
+	}
+}
+
+/* The row that getopt's answer means, or NULL. */
+static const struct row *row_of(int id)
+{
+	if (id >= FIRST_ID && id < FIRST_ID + N_ROWS)
+		return &rows[id - FIRST_ID];
+	for (size_t i = 0; i < N_ROWS; i++) {
+		if (rows[i].letter && rows[i].letter == id)
+			return &rows[i];
+	}
+	return NULL;
+}
+
+/* getopt's '?' and ':'; `word` is what it stumbled over. */
+static bool bad_option(
+	const struct options *options, int answer, const char *word, struct qmpsnap_error *err)
+{
+	const struct row *row = row_of(optopt);
+	const char *command = command_name(options->command);
+
+	if (row && answer == ':')
+		(void)error_set(err, QMPSNAP_USAGE, "--%s needs a value", row->name);
+	else if (row && optopt >= FIRST_ID)
+		(void)error_set(err, QMPSNAP_USAGE, "--%s takes no value", row->name);
+	else if (optopt)
+		(void)error_set(
+			err, QMPSNAP_USAGE, "'qmpsnap %s' has no option '-%c'", command, optopt);
+	else
+		(void)error_set(
+			err, QMPSNAP_USAGE, "'qmpsnap %s' has no option '%.64s'", command, word);
+	error_hint(err, "'qmpsnap help %s' lists the options", command);
+	return false;
+}
+
+static bool take_option(struct options *options, const struct row *row, struct qmpsnap_error *err)
+{
+	const uint64_t bit = UINT64_C(1) << (row - rows);
+
+	if (!row->repeatable && (options->seen & bit))
+		return error_set(err, QMPSNAP_USAGE, "--%s was given twice", row->name);
+	options->seen |= bit;
+	if (row->set(options, optarg, err))
+		return true;
+	error_wrap(err, "--%s", row->name);
+	return false;
+}
+
+/* Keeps the first error. */
+static void note(struct qmpsnap_error *first, const struct qmpsnap_error *err)
+{
+	if (first->code == QMPSNAP_OK)
+		*first = *err;
+}
+
+static void parse_options(
+	struct options *options, int argc, char *argv[], struct qmpsnap_error *first)
+{
+	struct getopt_view view;
+	struct qmpsnap_error err;
+	int answer;
+
+	view_init(&view, options->command);
+	opterr = 0;
+	optind = 0; /* glibc: forget any earlier parse */
+	while ((answer = getopt_long(argc, argv, view.shorts, view.longs, NULL)) != -1) {
+		const bool bad = answer == '?' || answer == ':';
+		if (bad ? !bad_option(options, answer, argv[optind - 1], &err)
+			: !take_option(options, row_of(answer), &err))
+			note(first, &err);
+	}
+	if (optind < argc) {
+		(void)error_set(&err, QMPSNAP_USAGE, "there is no use for the argument '%.64s'",
+			argv[optind]);
+		error_hint(&err, "values belong to options: --qmp ADDRESS, --to STORE, ...");
+		note(first, &err);
+	}
+}
+
+static bool parse_command(
+	struct options *options, int argc, char *argv[], struct qmpsnap_error *err)
+{
+	*err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	parse_options(options, argc - 1, argv + 1, err);
+	if (options->help_on != COMMAND_NONE) {
+		options->command = COMMAND_HELP; /* --help wins over whatever else is wrong */
+		return true;
+	}
+	if (err->code != QMPSNAP_OK)
+		return false;
+	if (!options->qmp_address) {
+		(void)error_set(err, QMPSNAP_USAGE, "--qmp is missing");
+		error_hint(err, "--qmp unix:PATH is the guest's QMP monitor; see 'qmpsnap help %s'",
+			command_name(options->command));
+		return false;
+	}
+	return true;
+}
+
+static bool parse_help(struct options *options, int argc, char *argv[], struct qmpsnap_error *err)
+{
+	options->command = COMMAND_HELP;
+	if (argc < 3)
+		return true;
+	options->help_on = command_by_name(argv[2]);
+	if (options->help_on == COMMAND_HELP)
+		options->help_on = COMMAND_NONE;
+	else if (options->help_on == COMMAND_NONE)
+		return unknown_command(err, argv[2]);
+	return true;
+}
+
+bool options_parse(struct options *options, int argc, char *argv[], struct qmpsnap_error *err)
+{
+	*options = (struct options){.command = COMMAND_NONE};
+	if (argc < 2) {
+		(void)error_set(err, QMPSNAP_USAGE, "no command was given");
+		error_hint(err, "commands are snapshot, inspect, recover and help");
+		return false;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		options->command = COMMAND_HELP;
+		return true;
+	}
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+		options->command = COMMAND_VERSION;
+		return true;
+	}
+	options->command = command_by_name(argv[1]);
+	if (options->command == COMMAND_HELP)
+		return parse_help(options, argc, argv, err);
+	if (options->command == COMMAND_NONE)
+		return unknown_command(err, argv[1]);
+	return parse_command(options, argc, argv, err);
+}
+
+void options_free(struct options *options)
+{
+	free((void *)options->disks);
+	free((void *)options->properties);
+	*options = (struct options){.command = COMMAND_NONE};
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * options.h - the command line as a struct.  Parsing touches nothing but its arguments: no file,
+ * no socket, no output.
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <qmpsnap.h>
+
+enum command {
+	COMMAND_NONE, /* no command was given; as `help_on`: the overview */
+	COMMAND_SNAPSHOT,
+	COMMAND_INSPECT,
+	COMMAND_RECOVER,
+	COMMAND_HELP,
+	COMMAND_VERSION,
+};
+
+struct options {
+	enum command command;
+	enum command help_on; /* COMMAND_HELP: which command's help */
+	const char *qmp_address;
+	struct qmpsnap_snapshot_options snapshot; /* its `qmp_address` is set too */
+	struct qmpsnap_store_options store;
+	bool json, quiet;
+	unsigned verbose; /* how often -v was given */
+	const char **disks, **properties; /* owned; `snapshot` points to them */
+	uint64_t seen; /* rows of the option table, for "given twice" */
+};
+
+/* Parses; strings are borrowed from `argv`, whose order may change.  False and *err (USAGE or,
+ * without memory, INTERNAL) at the first thing that is wrong; the options behind it are still taken
+ * in, so that `json` and `store_spec` say how the error is to be reported.  options_free() either
+ * way. */
+bool options_parse(struct options *options, int argc, char *argv[], struct qmpsnap_error *err);
+void options_free(struct options *options);
+
+/* Whether the image itself goes to stdout (--to -). */
+bool options_image_on_stdout(const struct options *options);
+
+/* "snapshot", ... */
+const char *command_name(enum command command);
+
+/* ---- The values of options (option_values.c) ---- */
+
+/* Sets what `value` says; the error lacks the option's name, which the parser puts in front. */
+typedef bool option_set_fn(struct options *options, const char *value, struct qmpsnap_error *err);
+
+option_set_fn option_set_qmp, option_set_name, option_set_to, option_add_disk, option_set_format,
+	option_add_property, option_set_speed, option_set_scratch, option_set_scratch_limit,
+	option_set_parallel, option_set_guest_id, option_set_force, option_set_no_guard,
+	option_set_dry_run, option_set_json, option_set_quiet, option_set_verbose, option_set_help;
+
+#endif

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots that are refused, given up or fail: the guest is as before and no image is left."""
+import json
+import signal
+import socket
+import unittest
+
+import images
+import tool
+from lab import KIB, MIB, Disk, LabTest
+from monitor import Monitor
+
+USAGE, REFUSED, QEMU, STORE, VIEW, DEADLINE = 2, 3, 4, 5, 6, 7
+SIGINT, SIGTERM = 130, 143
+
+
+class FailureTest(LabTest):
+    def filled(self, disk, **options):
+        guest = self.guest(disk, **options)
+        guest.write(disk, 0, 16 * MIB, 0x55)
+        return guest
+
+    def assert_failed(self, started, code):
+        self.assertEqual(started.wait(), code, started.describe())
+        result = started.result
+        self.assertIsNotNone(result, started.describe())
+        self.assertEqual(result["exit_code"], code)
+        self.assertEqual(result["images"], [])
+        self.assertTrue(result["error"]["message"])
+        return result["error"]
+
+    def assert_no_image(self, guest):
+        self.assertEqual(guest.published(), [])
+        if guest.store.exists():
+            self.assertEqual(list(guest.store.iterdir()), [])
+
+
+class GivenUp(FailureTest):
+    def give_up(self, number, code, paused):
+        guest = self.filled(Disk(32 * MIB), paused=paused)
+        before = guest.state()
+        started = guest.snapshot("--speed", "1M")
+        self.assertIsNotNone(started.wait_for(lambda e: e["event"] == "progress" and
+                                              e["done_bytes"] > 0), started.describe())
+        started.signal(number)
+        self.assert_failed(started, code)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_interrupted(self):
+        self.give_up(signal.SIGINT, SIGINT, paused=False)
+
+    def test_interrupted_while_paused(self):
+        self.give_up(signal.SIGINT, SIGINT, paused=True)
+
+    def test_terminated(self):
+        self.give_up(signal.SIGTERM, SIGTERM, paused=False)
+
+
+class QemuFails(FailureTest):
+    def test_qemu_dies(self):
+        guest = self.filled(Disk(32 * MIB))
+        started = guest.snapshot("--speed", "1M")
+        started.wait_instant()
+        guest.kill()
+        self.assert_failed(started, QEMU)
+        self.assert_no_image(guest)
+
+    def test_scratch_full(self):
+        """The view breaks, the guest does not notice, the image is discarded."""
+        disk = Disk(32 * MIB)
+        guest = self.filled(disk)
+        before = guest.state()
+        started = guest.snapshot("--speed", "1M", "--scratch-limit", "1M")
+        started.wait_instant()
+
+        def make(i):
+            return 0, i % 200 * 64 * KIB, 64 * KIB, 0x66
+        writer = self.writer(guest, make)
+        self.assert_failed(started, VIEW)
+        writer.stop()
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_monitor_in_use(self):
+        guest = self.filled(Disk(32 * MIB))
+        other = Monitor(guest.folder / "tool.sock")
+        self.addCleanup(other.close)
+        before = guest.state()
+        started = guest.snapshot()
+        error = self.assert_failed(started, DEADLINE)
+        self.assertIn("use", error["message"] + error["hint"])
+        other.close()
+        self.assert_nothing_left(guest, before)
+
+    def test_no_socket(self):
+        code, _, stderr = tool.run("inspect", "--qmp", "/nonexistent/qmp.sock")
+        self.assertNotIn(code, (0, 1))
+        self.assertIn("/nonexistent/qmp.sock", stderr)
+
+    def test_socket_without_listener(self):
+        guest = self.filled(Disk(32 * MIB))
+        path = guest.folder / "dead.sock"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(path))
+        code, _, stderr = tool.run("inspect", "--qmp", f"unix:{path}")
+        self.assertNotIn(code, (0, 1))
+        self.assertIn(str(path), stderr)
+
+
+class StoreFails(FailureTest):
+    def test_folder_cannot_be_made(self):
+        guest = self.filled(Disk(32 * MIB))
+        before = guest.state()
+        (guest.folder / "file").write_text("")
+        started = guest.snapshot(store=f"dir:{guest.folder}/file/images")
+        self.assert_failed(started, STORE)
+        self.assert_nothing_left(guest, before)
+
+    def test_file_exists(self):
+        guest = self.filled(Disk(32 * MIB))
+        before = guest.state()
+        path = guest.folder / "image.qcow2"
+        path.write_text("precious")
+        started = guest.snapshot(store=f"file:{path}")
+        started.wait()
+        self.assertIn(started.result["exit_code"], (REFUSED, STORE), started.describe())
+        self.assertEqual(path.read_text(), "precious")
+        self.assert_nothing_left(guest, before)
+
+
+class Refused(FailureTest):
+    def refused(self, guest, *args, code=REFUSED):
+        before = guest.state()
+        started = guest.snapshot(*args)
+        error = self.assert_failed(started, code)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+        return error
+
+    def test_iothread(self):
+        """On Debian 12's QEMU an iothread disk's guest can be killed by the filter."""
+        disk = Disk(32 * MIB, device="virtio-blk-pci,iothread=io0")
+        guest = self.guest(disk, options=("-object", "iothread,id=io0"))
+        self.assertIn("iothread", self.refused(guest)["message"])
+
+    def test_encrypted(self):
+        secret = "secret,id=key,data=secret"
+        guest = self.guest(Disk(32 * MIB), paused=True, options=(
+            "-object", secret, "-device", "virtio-scsi-pci,id=extra"))
+        path = guest.folder / "luks.qcow2"
+        images.qemu_img("create", "-q", "--object", secret, "-f", "qcow2",
+                        "-o", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10",
+                        path, "8M")
+        guest.monitor.command(
+            "blockdev-add", driver="qcow2", node_name="luks", encrypt={
+                "format": "luks", "key-secret": "key"},
+            file={"driver": "file", "filename": str(path)})
+        guest.monitor.command("device_add", driver="scsi-hd", id="secret0", drive="luks",
+                              bus="extra.0")
+        self.assertIn("encrypted", self.refused(guest)["message"])
+        self.assert_done(guest.snapshot("--disk", "vd0"))  # the other one can be taken
+
+    def test_unknown_disk(self):
+        guest = self.guest(Disk(32 * MIB), Disk(32 * MIB), paused=True)
+        error = self.refused(guest, "--disk", "nonesuch", code=USAGE)
+        self.assertIn("vd0", error["message"] + error["hint"])
+        self.assertIn("vd1", error["message"] + error["hint"])
+
+
+class DryRun(FailureTest):
+    def test_touches_nothing(self):
+        guest = self.filled(Disk(32 * MIB))
+        before = guest.state()
+        started = guest.snapshot("--dry-run")
+        self.assertEqual(started.wait(), 0, started.describe())
+        steps = [event["step"] for event in started.events if event["event"] == "step" and
+                 event["phase"] == "plan"]
+        self.assertTrue(any("qom-set" in step for step in steps), steps)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
+class Recover(FailureTest):
+    def test_nothing_to_do(self):
+        guest = self.filled(Disk(32 * MIB), paused=True)
+        before = guest.state()
+        code, _, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 0, stderr)
+        self.assert_nothing_left(guest, before)
+
+
+class Inspect(FailureTest):
+    def test_drive_and_blockdev(self):
+        disks = [Disk(24 * MIB), Disk(16 * MIB, fmt="raw", style="drive"),
+                 Disk(8 * MIB, style="drive", named=False)]
+        guest = self.guest(*disks, name="kitchen", paused=True)
+        before = guest.state()
+        code, out, stderr = tool.run("inspect", "--json", "--qmp", guest.address)
+        self.assertEqual(code, 0, stderr)
+        found = json.loads(out)
+        self.assertEqual(found["name"], "kitchen")
+        self.assertEqual(found["status"], "prelaunch")
+        by_id = {disk["id"]: disk for disk in found["disks"]}
+        self.assertEqual(sorted(by_id), ["vd0", "vd1", "virtio2"])
+        for name, disk in zip(("vd0", "vd1", "virtio2"), disks):
+            self.assertEqual(by_id[name]["virtual_size_bytes"], disk.size)
+            self.assertEqual(by_id[name]["format"], disk.format)
+            self.assertEqual(by_id[name]["filename"], str(disk.path))
+            self.assertTrue(by_id[name]["stream"]["possible"], by_id[name])
+        self.assertEqual(by_id["vd0"]["node"], "drive0")
+        self.assert_nothing_left(guest, before)
+
+    def test_text(self):
+        guest = self.guest(Disk(24 * MIB), name="kitchen", paused=True)
+        code, out, stderr = tool.run("inspect", "--qmp", guest.address)
+        self.assertEqual(code, 0, stderr)
+        self.assertIn("kitchen", out)
+        self.assertIn("vd0", out)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The runner at its edges; test_flow_matrix.c walks through all faults.
+ */
+#include "base/flow.h"
+#include "suite.h"
+
+static unsigned count, n_ended;
+static bool answer;
+
+static void count_up(struct flow *f, void *self)
+{
+	(void)self;
+	count++;
+	flow_done(f, NULL);
+}
+
+static void ended(struct flow *f, void *self)
+{
+	(void)self;
+	ck_assert(!flow_failed(f));
+	n_ended++;
+}
+
+START_TEST(a_long_table_needs_no_stack)
+{
+	enum { MANY = 1000000 };
+	struct flow_step *many = calloc(MANY, sizeof(*many));
+	struct flow f;
+
+	ck_assert_ptr_nonnull(many);
+	for (unsigned i = 0; i < MANY; i++)
+		many[i] = (struct flow_step){
+			.start = count_up, .undo = count_up, .when = UNDO_ALWAYS};
+	flow_run(&f, many, MANY, NULL, ended, NULL);
+	ck_assert_uint_eq(count, UINT64_C(2) * MANY);
+	ck_assert_uint_eq(n_ended, 1);
+	free(many);
+}
+END_TEST
+
+START_TEST(an_empty_table_ends_well)
+{
+	struct flow f;
+
+	flow_run(&f, NULL, 0, NULL, ended, NULL);
+	ck_assert_uint_eq(n_ended, 1);
+}
+END_TEST
+
+static void start_and_flip(struct flow *f, void *self)
+{
+	answer = !answer;
+	count_up(f, self);
+}
+
+static bool the_answer(const void *self)
+{
+	(void)self;
+	return answer;
+}
+
+START_TEST(applies_is_asked_again_before_the_undo)
+{
+	const struct flow_step table[] = {
+		{.start = count_up, .undo = count_up, .when = UNDO_ALWAYS, .applies = the_answer},
+		{.start = start_and_flip}};
+	struct flow f;
+
+	/* Applied at the start, not at the undo; and the other way round. */
+	answer = true;
+	flow_run(&f, table, 2, NULL, ended, NULL);
+	ck_assert_uint_eq(count, 2);
+	count = 0;
+	flow_run(&f, table, 2, NULL, ended, NULL);
+	ck_assert_uint_eq(count, 2);
+	ck_assert_uint_eq(n_ended, 2);
+}
+END_TEST
+
+static void hurried(struct flow *f, void *self)
+{
+	(void)self;
+	flow_done(f, NULL);
+}
+
+static void cancel_at_begin(void *self, enum qmpsnap_phase phase, const struct flow_step *step)
+{
+	const struct qmpsnap_error why = {.code = QMPSNAP_INTERRUPTED, .message = "^C"};
+
+	(void)step;
+	if (phase == QMPSNAP_BEGIN)
+		flow_cancel(self, &why);
+}
+
+static void ended_cancelled(struct flow *f, void *self)
+{
+	(void)self;
+	ck_assert_int_eq(f->err.code, QMPSNAP_INTERRUPTED);
+	n_ended++;
+}
+
+/* ^C may come while the user's callback for the step's beginning runs: the step must not be
+ * hurried before it was started. */
+START_TEST(a_watcher_may_cancel_at_the_beginning)
+{
+	const struct flow_step table[] = {{.start = count_up, .cancel = hurried}};
+	struct flow f;
+
+	flow_run(&f, table, 1, &f, ended_cancelled, cancel_at_begin);
+	ck_assert_uint_eq(count, 0);
+	ck_assert_uint_eq(n_ended, 1);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("flow");
+	TCase *t = tcase_create("flow");
+
+	tcase_add_test(t, a_long_table_needs_no_stack);
+	tcase_add_test(t, an_empty_table_ends_well);
+	tcase_add_test(t, applies_is_asked_again_before_the_undo);
+	tcase_add_test(t, a_watcher_may_cancel_at_the_beginning);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+SUITE_MAIN(suite)

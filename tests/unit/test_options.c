@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/options.h"
+#include "cli/usage.h"
+#include "suite.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ARGS_MAX = 24 };
+
+/* Parses "qmpsnap" and the words of `line`, which are separated by single spaces. */
+static bool parse(struct options *options, const char *line, struct qmpsnap_error *err)
+{
+	static char words[2048];
+	char *argv[ARGS_MAX] = {(char *)"qmpsnap"};
+	int argc = 1;
+
+	(void)snprintf(words, sizeof(words), "%s", line);
+	for (char *word = words; *line && word; argc++) {
+		ck_assert_int_lt(argc, ARGS_MAX - 1);
+		argv[argc] = word;
+		word = strchr(word, ' ');
+		if (word)
+			*word++ = '\0';
+	}
+	memset(err, 0x5a, sizeof(*err));
+	return options_parse(options, argc, argv, err);
+}
+
+static void expect_error(const char *line, const char *message)
+{
+	struct options options;
+	struct qmpsnap_error err;
+
+	ck_assert_msg(!parse(&options, line, &err), "accepted: %s", line);
+	ck_assert_int_eq(err.code, QMPSNAP_USAGE);
+	ck_assert_str_eq(err.message, message);
+	options_free(&options);
+}
+
+START_TEST(takes_all_of_snapshot)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(parse(&o,
+		"snapshot --qmp unix:/run/vm.qmp --name n1 --to file:/x --disk vd0 --disk=vd1 "
+		"--format raw --property a=1 --property b= --speed 1.5M/s --scratch /s",
+		&err));
+	ck_assert_int_eq(o.command, COMMAND_SNAPSHOT);
+	ck_assert_str_eq(o.qmp_address, "unix:/run/vm.qmp");
+	ck_assert_str_eq(o.snapshot.qmp_address, "unix:/run/vm.qmp");
+	ck_assert_str_eq(o.snapshot.name, "n1");
+	ck_assert_str_eq(o.snapshot.store_spec, "file:/x");
+	ck_assert_uint_eq(o.snapshot.n_disks, 2);
+	ck_assert_str_eq(o.snapshot.disks[0], "vd0");
+	ck_assert_str_eq(o.snapshot.disks[1], "vd1");
+	ck_assert_int_eq(o.snapshot.format, QMPSNAP_RAW);
+	ck_assert_uint_eq(o.snapshot.n_properties, 2);
+	ck_assert_str_eq(o.snapshot.properties[0], "a=1");
+	ck_assert_str_eq(o.snapshot.properties[1], "b=");
+	ck_assert_uint_eq(o.snapshot.speed_bytes_per_s, 3 << 19);
+	ck_assert_str_eq(o.snapshot.scratch_dir, "/s");
+	options_free(&o);
+
+	ck_assert(parse(&o,
+		"snapshot --force --no-guard --dry-run --json -qvv --qmp ./s --scratch-limit 2G "
+		"--parallel 64 --guest-id g --verbose --to -",
+		&err));
+	ck_assert(o.store.force && o.snapshot.no_guard && o.snapshot.dry_run && o.json && o.quiet);
+	ck_assert_uint_eq(o.verbose, 3);
+	ck_assert_uint_eq(o.snapshot.scratch_limit_bytes, UINT64_C(2) << 30);
+	ck_assert_uint_eq(o.snapshot.parallel, 64);
+	ck_assert_str_eq(o.snapshot.guest_id, "g");
+	ck_assert(options_image_on_stdout(&o));
+	options_free(&o);
+}
+END_TEST
+
+START_TEST(leaves_the_defaults)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(parse(&o, "snapshot --qmp ./s", &err));
+	ck_assert_ptr_null(o.snapshot.store_spec);
+	ck_assert_ptr_null(o.snapshot.name);
+	ck_assert_ptr_null(o.snapshot.scratch_dir);
+	ck_assert_uint_eq(o.snapshot.n_disks, 0);
+	ck_assert_uint_eq(o.snapshot.parallel, 0);
+	ck_assert_int_eq(o.snapshot.format, QMPSNAP_QCOW2);
+	ck_assert(!o.store.force && !o.snapshot.no_guard && !o.snapshot.dry_run && !o.json);
+	ck_assert(!options_image_on_stdout(&o));
+	options_free(&o);
+}
+END_TEST
+
+START_TEST(takes_the_other_commands)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(parse(&o, "inspect --json --qmp fd:3", &err));
+	ck_assert_int_eq(o.command, COMMAND_INSPECT);
+	ck_assert(o.json);
+	options_free(&o);
+	ck_assert(parse(&o, "recover -v --qmp tcp:localhost:4444", &err));
+	ck_assert_int_eq(o.command, COMMAND_RECOVER);
+	ck_assert_uint_eq(o.verbose, 1);
+	options_free(&o);
+	ck_assert(parse(&o, "--version", &err));
+	ck_assert_int_eq(o.command, COMMAND_VERSION);
+	ck_assert(parse(&o, "-h", &err));
+	ck_assert_int_eq(o.command, COMMAND_HELP);
+	ck_assert_int_eq(o.help_on, COMMAND_NONE);
+}
+END_TEST
+
+START_TEST(helps)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(parse(&o, "help inspect", &err));
+	ck_assert_int_eq(o.command, COMMAND_HELP);
+	ck_assert_int_eq(o.help_on, COMMAND_INSPECT);
+	ck_assert(parse(&o, "snapshot --speed nonsense --help", &err));
+	ck_assert_int_eq(o.command, COMMAND_HELP);
+	ck_assert_int_eq(o.help_on, COMMAND_SNAPSHOT);
+	options_free(&o);
+	ck_assert(parse(&o, "help", &err));
+	ck_assert_int_eq(o.help_on, COMMAND_NONE);
+	ck_assert(parse(&o, "help help", &err));
+	ck_assert_int_eq(o.help_on, COMMAND_NONE);
+	expect_error("help fly", "there is no command 'fly'");
+	ck_assert_ptr_nonnull(strstr(usage_text(COMMAND_SNAPSHOT), "--scratch-limit"));
+	ck_assert_ptr_nonnull(strstr(usage_text(COMMAND_NONE), "recover"));
+}
+END_TEST
+
+static const struct {
+	const char *line, *message;
+} wrong[] = {
+	{"", "no command was given"}, {"fly", "there is no command 'fly'"},
+	{"snapshot", "--qmp is missing"}, {"inspect --json", "--qmp is missing"},
+	{"snapshot --qmp", "--qmp needs a value"},
+	{"snapshot --qmp ./a --qmp ./b", "--qmp was given twice"},
+	{"snapshot --qmp vm.qmp", "--qmp: 'vm.qmp' is no address of a monitor"},
+	{"snapshot --qmp ./a --frob", "'qmpsnap snapshot' has no option '--frob'"},
+	{"snapshot --qmp ./a -x", "'qmpsnap snapshot' has no option '-x'"},
+	{"snapshot --qmp ./a --json=1", "--json takes no value"},
+	{"inspect --qmp ./a --to -", "'qmpsnap inspect' has no option '--to'"},
+	{"recover --qmp ./a --json", "'qmpsnap recover' has no option '--json'"},
+	{"snapshot --qmp ./a vd0", "there is no use for the argument 'vd0'"},
+	{"snapshot --qmp ./a --to=", "--to: the value is empty"},
+	{"snapshot --qmp ./a --scratch=", "--scratch: the value is empty"},
+	{"snapshot --qmp ./a --disk=", "--disk: the value is empty"},
+	{"snapshot --qmp ./a --disk a --disk a", "--disk: 'a' was given twice"},
+	{"snapshot --qmp ./a --name=", "--name: the value is empty"},
+	{"snapshot --qmp ./a --name a\033b",
+		"--name: the value has control characters in it or isn't UTF-8"},
+	{"snapshot --qmp ./a --guest-id \xff",
+		"--guest-id: the value has control characters in it or isn't UTF-8"},
+	{"snapshot --qmp ./a --format vmdk", "--format: 'vmdk' is neither qcow2 nor raw"},
+	{"snapshot --qmp ./a --property x", "--property: 'x' has no '=' in it"},
+	{"snapshot --qmp ./a --property =x", "--property: '=x' has nothing before the '='"},
+	{"snapshot --qmp ./a --property a=1 --property a=2",
+		"--property: the key 'a' was given twice"},
+	{"snapshot --qmp ./a --property size=1",
+		"--property: 'size' is a field of the image, not a property"},
+	{"snapshot --qmp ./a --property qmpsnap_run=1",
+		"--property: the key 'qmpsnap_run': qmpsnap_* are set by qmpsnap"},
+	{"snapshot --qmp ./a --speed fast", "--speed: 'fast' is no rate"},
+	{"snapshot --qmp ./a --speed 0", "--speed: '0' is no rate"},
+	{"snapshot --qmp ./a --speed -1", "--speed: '-1' is no rate"},
+	{"snapshot --qmp ./a --scratch-limit 1X", "--scratch-limit: '1X' is no size"},
+	{"snapshot --qmp ./a --parallel 0", "--parallel: '0' is no number from 1 to 64"},
+	{"snapshot --qmp ./a --parallel 65", "--parallel: '65' is no number from 1 to 64"},
+	{"snapshot --qmp ./a --parallel 4294967297",
+		"--parallel: '4294967297' is no number from 1 to 64"},
+	{"snapshot --speed x --parallel x", "--speed: 'x' is no rate"}, /* the first one */
+};
+
+START_TEST(says_what_is_wrong)
+{
+	expect_error(wrong[_i].line, wrong[_i].message);
+}
+END_TEST
+
+START_TEST(limits_lengths)
+{
+	struct options o;
+	struct qmpsnap_error err;
+	char key[257], line[600];
+
+	memset(key, 'k', sizeof(key) - 1);
+	key[255] = '\0';
+	(void)snprintf(
+		line, sizeof(line), "snapshot --qmp ./a --property %s=v --name %s", key, key);
+	ck_assert(parse(&o, line, &err));
+	options_free(&o);
+	key[255] = 'k';
+	key[256] = '\0';
+	(void)snprintf(line, sizeof(line), "snapshot --qmp ./a --property %s=v", key);
+	ck_assert(!parse(&o, line, &err));
+	ck_assert_ptr_nonnull(strstr(err.message, "is longer than 255 bytes"));
+	options_free(&o);
+	(void)snprintf(line, sizeof(line), "snapshot --qmp ./a --name %s", key);
+	ck_assert(!parse(&o, line, &err));
+	ck_assert_ptr_nonnull(strstr(err.message, "--name: "));
+	ck_assert_ptr_nonnull(strstr(err.message, "is longer than 255 bytes"));
+	options_free(&o);
+}
+END_TEST
+
+/* So that the error can be reported where the user wanted it. */
+START_TEST(goes_on_behind_an_error)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(!parse(&o, "snapshot --frob --qmp ./a --to - --json", &err));
+	ck_assert(o.json && options_image_on_stdout(&o));
+	options_free(&o);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("options");
+	TCase *tc = tcase_create("options");
+
+	tcase_add_test(tc, takes_all_of_snapshot);
+	tcase_add_test(tc, leaves_the_defaults);
+	tcase_add_test(tc, takes_the_other_commands);
+	tcase_add_test(tc, helps);
+	tcase_add_loop_test(tc, says_what_is_wrong, 0, sizeof(wrong) / sizeof(wrong[0]));
+	tcase_add_test(tc, limits_lengths);
+	tcase_add_test(tc, goes_on_behind_an_error);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+SUITE_MAIN(suite)

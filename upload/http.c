@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upload/http.h"
+
+#include "base/error.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+
+struct http {
+	uv_loop_t *loop;
+	CURLM *multi;
+	uv_timer_t timer;
+	size_t n_handles; /* the timer and a poll for each socket */
+	bool closing;
+};
+
+/* One of libcurl's sockets. */
+struct watch {
+	uv_poll_t poll;
+	struct http *http;
+	curl_socket_t socket;
+};
+
+static void unref_handle(struct http *h)
+{
+	if (--h->n_handles > 0 || !h->closing)
+		return;
+	curl_global_cleanup();
+	free(h);
+}
+
+static void watch_closed(uv_handle_t *handle)
+{
+	struct watch *watch = handle->data;
+	struct http *h = watch->http;
+
+	free(watch);
+	unref_handle(h);
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+	unref_handle(handle->data);
+}
+
+static void check_ended(struct http *h)
+{
+	const CURLMsg *message;
+	int left;
+
+	while ((message = curl_multi_info_read(h->multi, &left))) {
+		struct http_call *call = NULL;
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		const CURLcode result = message->data.result;
+		(void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &call);
+		http_call_ended(call, (int)result); /* `message` is gone from here on */
+	}
+}
+
+static void act(struct http *h, curl_socket_t socket, int events)
+{
+	int running;
+
+	/* Its only errors are a bad handle and recursion. */
+	(void)curl_multi_socket_action(h->multi, socket, events, &running);
+	check_ended(h);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	const struct watch *watch = poll->data;
+	int flags = 0;
+
+	if (status < 0)
+		flags = CURL_CSELECT_ERR;
+	if (events & UV_READABLE)
+		flags |= CURL_CSELECT_IN;
+	if (events & UV_WRITABLE)
+		flags |= CURL_CSELECT_OUT;
+	act(watch->http, watch->socket, flags);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	act(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int set_timer(CURLM *multi, long timeout_ms, void *data)
+{
+	struct http *h = data;
+
+	(void)multi;
+	if (h->closing)
+		return 0;
+	if (timeout_ms < 0)
+		return uv_timer_stop(&h->timer) == 0 ? 0 : -1;
+	return uv_timer_start(&h->timer, on_timer, (uint64_t)timeout_ms, 0) == 0 ? 0 : -1;
+}
+
+static struct watch *new_watch(struct http *h, curl_socket_t socket)
+{
+	struct watch *watch = calloc(1, sizeof(*watch));
+
+	if (!watch)
+		return NULL;
+	if (uv_poll_init_socket(h->loop, &watch->poll, socket) != 0) {
+		free(watch);
+		return NULL;
+	}
+	watch->poll.data = watch;
+	watch->http = h;
+	watch->socket = socket;
+	h->n_handles++;
+	if (curl_multi_assign(h->multi, socket, watch) != CURLM_OK) {
+		uv_close((uv_handle_t *)&watch->poll, watch_closed);
+		return NULL;
+	}
+	return watch;
+}
+
+static int set_socket(CURL *easy, curl_socket_t socket, int what, void *data, void *socket_data)
+{
+	struct http *h = data;
+	struct watch *watch = socket_data;
+	int events = 0;
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (watch) {
+			(void)curl_multi_assign(h->multi, socket, NULL);
+			uv_close((uv_handle_t *)&watch->poll, watch_closed);
+		}
+		return 0;
+	}
+	if (what & CURL_POLL_IN)
+		events |= UV_READABLE;
+	if (what & CURL_POLL_OUT)
+		events |= UV_WRITABLE;
+	if (!watch && !(watch = new_watch(h, socket)))
+		return -1;
+	if (events == 0)
+		return uv_poll_stop(&watch->poll) == 0 ? 0 : -1;
+	return uv_poll_start(&watch->poll, events, on_poll) == 0 ? 0 : -1;
+}
+
+struct http *http_new(uv_loop_t *loop, struct qmpsnap_error *err)
+{
+	struct http *h = calloc(1, sizeof(*h));
+
+	if (!h) {
+		error_no_memory(err);
+		return NULL;
+	}
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		error_set(err, QMPSNAP_INTERNAL, "libcurl can't be initialized");
+		free(h);
+		return NULL;
+	}
+	h->loop = loop;
+	h->multi = curl_multi_init();
+	if (!h->multi ||
+		curl_multi_setopt(h->multi, CURLMOPT_SOCKETFUNCTION, set_socket) != CURLM_OK ||
+		curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h) != CURLM_OK ||
+		curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, set_timer) != CURLM_OK ||
+		curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h) != CURLM_OK ||
+		uv_timer_init(loop, &h->timer) != 0) {
+		(void)curl_multi_cleanup(h->multi);
+		curl_global_cleanup();
+		free(h);
+		error_no_memory(err);
+		return NULL;
+	}
+	h->timer.data = h;
+	h->n_handles = 1;
+	return h;
+}
+
+void http_free(struct http *h)
+{
+	if (!h)
+		return;
+	/* Closes the idle connections, and with them their watches. */
+	(void)curl_multi_cleanup(h->multi);
+	h->closing = true;
+	uv_close((uv_handle_t *)&h->timer, timer_closed);
+}
+
+bool http_add(struct http *h, CURL_handle *easy, struct qmpsnap_error *err)
+{
+	const CURLMcode rc = curl_multi_add_handle(h->multi, easy);
+
+	return rc == CURLM_OK ||
+	       error_set(err, QMPSNAP_INTERNAL, "libcurl: %s", curl_multi_strerror(rc));
+}
+
+void http_remove(struct http *h, CURL_handle *easy)
+{
+	(void)curl_multi_remove_handle(h->multi, easy);
+}
+
+uv_loop_t *http_loop(const struct http *h)
+{
+	return h->loop;
+}
