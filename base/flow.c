@@ -22,8 +22,12 @@ static void start_step(struct flow *f)
 		f->at++;
 		return;
 	}
-	f->busy = true;
 	tell(f, QMPSNAP_BEGIN, step);
+	if (flow_failed(f)) { /* the watcher cancelled: there is nothing to hurry yet */
+		tell(f, QMPSNAP_END, step);
+		return;
+	}
+	f->busy = true;
 	step->start(f, f->self);
 }
 

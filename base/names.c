@@ -74,6 +74,12 @@ bool name_is_ours(const char *name, char run[NAME_RUN_BYTES])
 	if (!name || strncmp(name, PREFIX, prefix) != 0 ||
 		strspn(name + prefix, RUN_ALPHABET) != length || name[prefix + length] != '-')
 		return false;
+	/* Then "<role><disk>" and nothing else: names come from QEMU, and ours get deleted. */
+	const char *role = name + prefix + length + 1;
+	const size_t letters = strspn(role, "abcdefghijklmnopqrstuvwxyz");
+	const size_t digits = strspn(role + letters, "0123456789");
+	if (letters == 0 || digits == 0 || role[letters + digits] || strlen(name) >= NAME_NODE_BYTES)
+		return false;
 	if (run) {
 		memcpy(run, name + prefix, length);
 		run[length] = '\0';

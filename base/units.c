@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/units.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -31,7 +32,7 @@ bool units_parse_size(const char *text, uint64_t *bytes)
 
 	if (!text || !number(text, &value, &rest))
 		return false;
-	if (*rest && (letter = strchr(letters, *rest & ~0x20))) {
+	if (isalpha((unsigned char)*rest) && (letter = strchr(letters, *rest & ~0x20))) {
 		value = ldexp(value, 10 * (int)(letter - letters + 1));
 		rest++;
 		if (*rest == 'i')

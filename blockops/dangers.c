@@ -35,3 +35,8 @@ const char *danger_of_stream(const struct guest *guest, const struct guest_disk 
 		       "client that leaves can kill the guest";
 	return NULL;
 }
+
+bool danger_of_wide_reads(const struct guest *guest)
+{
+	return guest->major < 8;
+}

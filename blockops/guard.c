@@ -242,7 +242,6 @@ no_guard:
 
 void guard_end(struct guard *guard, guard_closed_fn *closed, void *data)
 {
-	struct json_object *record = json_object_new_object();
 	struct qmpsnap_error ignored;
 
 	guard->closed = closed;
@@ -252,6 +251,7 @@ void guard_end(struct guard *guard, guard_closed_fn *closed, void *data)
 		close_handles(guard);
 		return;
 	}
+	struct json_object *record = json_object_new_object();
 	json_put_string(record, "record", "end");
 	(void)guard_tell(guard, record, NULL, 0, &ignored);
 	uv_timer_start(&guard->timer, on_timer, GUARD_END_MS, 0);

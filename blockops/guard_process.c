@@ -123,8 +123,14 @@ static void take_scratch(
 
 static void take_connections(struct snapshot_disk *d, const int *fds, size_t n)
 {
-	for (size_t i = 0; i < n && i < SNAPSHOT_CONNECTIONS; i++)
-		d->nbd_fds[i] = fds[i];
+	size_t slot = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		while (slot < SNAPSHOT_FDS && d->nbd_fds[slot] >= 0)
+			slot++;
+		if (slot < SNAPSHOT_FDS)
+			d->nbd_fds[slot] = fds[i];
+	}
 }
 
 static struct snapshot_disk *disk_of(struct guard_process *g, struct json_object *record)

@@ -99,6 +99,7 @@ static void settle(struct nbd_link *link)
 	link->settling = true;
 	if (link->nbd && !link->opened && nbd_aio_is_ready(link->nbd)) {
 		link->opened = true;
+		link->can_df = nbd_can_df(link->nbd) > 0;
 		link->has_map = nbd_can_meta_context(link->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
 		link->events->opened(link);
 	}
@@ -215,6 +216,7 @@ uint32_t nbd_link_max_read_bytes(const struct nbd_link *link)
 	return most > 0 && most < MAX_READ_BYTES ? (uint32_t)most : MAX_READ_BYTES;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): libnbd's signature */
 static int on_completion(void *data, int *error)
 {
 	struct nbd_request *request = data;
@@ -235,6 +237,7 @@ static void on_retired(void *data)
 	link->finished_tail = &request->next;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): libnbd's signature */
 static int on_extents(void *data, const char *context, uint64_t offset, uint32_t *entries,
 	size_t n_entries, int *error)
 {
@@ -250,6 +253,32 @@ static int on_extents(void *data, const char *context, uint64_t offset, uint32_t
 	}
 	request->described_bytes = at - offset;
 	return 0;
+}
+
+/* NOLINTNEXTLINE(readability-non-const-parameter): libnbd's signature */
+static int on_chunk(
+	void *data, const void *bytes, size_t len, uint64_t offset, unsigned status, int *error)
+{
+	(void)data;
+	(void)bytes;
+	(void)len;
+	(void)offset;
+	(void)status;
+	(void)error;
+	return 0;
+}
+
+/* QEMU 7.2 answers a failing read by closing the connection, unless the reply may not be cut into
+ * pieces (LIBNBD_CMD_FLAG_DF): then it says what failed.  libnbd takes that flag in this call
+ * only. */
+static int64_t submit_read(
+	struct nbd_link *link, struct nbd_request *request, nbd_completion_callback completion)
+{
+	if (!link->can_df)
+		return nbd_aio_pread(
+			link->nbd, request->bytes, request->len, request->offset, completion, 0);
+	return nbd_aio_pread_structured(link->nbd, request->bytes, request->len, request->offset,
+		(nbd_chunk_callback){.callback = on_chunk}, completion, LIBNBD_CMD_FLAG_DF);
 }
 
 void nbd_link_submit(struct nbd_link *link, struct nbd_request *request)
@@ -270,8 +299,7 @@ void nbd_link_submit(struct nbd_link *link, struct nbd_request *request)
 		return;
 	}
 	if (request->bytes)
-		cookie = nbd_aio_pread(
-			link->nbd, request->bytes, request->len, request->offset, completion, 0);
+		cookie = submit_read(link, request, completion);
 	else
 		cookie = nbd_aio_block_status(link->nbd, request->len, request->offset,
 			(nbd_extent_callback){.callback = on_extents, .user_data = request},

@@ -78,7 +78,7 @@ struct nbd_link {
 	uv_poll_t poll;
 	uv_idle_t turn;
 	int poll_events;
-	bool has_poll, failed /* at opening */, broken, settling;
+	bool can_df, has_poll, failed /* at opening */, broken, settling;
 	unsigned n_handles;
 	struct qmpsnap_error err;
 	struct nbd_request *finished, **finished_tail;

@@ -2,6 +2,7 @@
  *
  * qmpsnap_recover: looks for what carries our names, unwinds the table of each run found, and
  * looks again, until nothing is left. */
+#include "base/log.h"
 #include "blockops/leftovers.h"
 #include "blockops/unwind.h"
 
@@ -113,6 +114,11 @@ static void take_stock(struct recovery *r)
 		return;
 	}
 	leftovers_list(&left, s, on_found, r);
+	if (s->keep_server)
+		log_line(QMPSNAP_LOG_WARNING,
+			"an NBD server that run %s started may stand: without an export of it nobody "
+			"can tell whose it is; nbd-server-stop ends it",
+			s->run);
 	drop_replies(r);
 	s->qmp = r->qmp;
 	r->qmp = NULL;

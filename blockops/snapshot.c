@@ -33,12 +33,12 @@ static void tell_deferred(struct qmpsnap_snapshot *s)
 
 static void fault(const struct qmpsnap_snapshot *s, enum qmpsnap_phase phase, const char *step)
 {
-	const char *at = phase == QMPSNAP_BEGIN ? s->faults.kill_before
-			 : phase == QMPSNAP_END ? s->faults.kill_after
+	const char *at = phase == QMPSNAP_BEGIN ? s->faults.before
+			 : phase == QMPSNAP_END ? s->faults.after
 						: NULL;
 
 	if (at && strcmp(at, step) == 0)
-		(void)raise(SIGKILL);
+		(void)raise(s->faults.signal);
 }
 
 /* While the guest stands still for us nothing is told; what happened is told once it runs. */

@@ -23,7 +23,8 @@
 #include <time.h>
 
 enum {
-	SNAPSHOT_CONNECTIONS = 2, /* NBD connections a disk */
+	SNAPSHOT_CONNECTIONS = 2, /* NBD connections to a disk's view, */
+	SNAPSHOT_FDS = 3, /* and with the one to its scratch */
 	SNAPSHOT_BLOCK_BYTES = 512 * 1024,
 	SNAPSHOT_RING_BLOCKS = 32,
 	SNAPSHOT_MAX_DISKS = 64,
@@ -50,8 +51,9 @@ struct snapshot_disk {
 	int64_t fdset; /* -1: none */
 	bool by_path; /* QEMU is offered the scratch's path, not a descriptor */
 
-	int nbd_fds[SNAPSHOT_CONNECTIONS]; /* duplicates, to shut the connections down; -1: none */
+	int nbd_fds[SNAPSHOT_FDS]; /* duplicates, to shut the connections down; -1: none */
 	struct view *view;
+	struct view *scratch_view; /* read for its map only, see danger_of_wide_reads() */
 	struct qmpsnap_error view_err; /* why it couldn't be read */
 	struct cluster_map map;
 	struct layout layout;
@@ -77,8 +79,8 @@ enum nbd_server { SERVER_NONE, SERVER_IN_DOUBT, SERVER_OURS };
 struct snapshot_faults {
 	unsigned switch_gap_ms; /* waits between the switches of two disks ... */
 	bool no_stop; /* ... of a guest that runs on */
-	const char *kill_before; /* raises SIGKILL as this step begins ... */
-	const char *kill_after; /* ... or has ended */
+	int signal; /* raised as the step `before` begins or `after` has ended */
+	const char *before, *after;
 };
 
 struct qmpsnap_snapshot {
@@ -118,6 +120,8 @@ struct qmpsnap_snapshot {
 	size_t n_disks;
 	bool multi; /* several disks of a running guest: they switch while it stands still */
 
+	bool narrow_reads; /* danger_of_wide_reads() */
+
 	/* What of ours may stand. */
 	struct guard *guard;
 	bool is_guard; /* this process undoes for a dead one */
@@ -147,6 +151,7 @@ struct qmpsnap_snapshot {
 	snapshot_fn *timer_fn;
 	uint64_t wait_from_ns;
 	bool views_closed;
+	unsigned reading; /* the running phase is about the views (0) or the scratches (1) */
 
 	/* Uploads under way. */
 	unsigned n_uploading;

@@ -182,7 +182,7 @@ bool snapshot_add_disks(struct qmpsnap_snapshot *s, size_t n)
 		d->index = (unsigned)i;
 		d->scratch_fd = -1;
 		d->fdset = -1;
-		for (size_t c = 0; c < SNAPSHOT_CONNECTIONS; c++)
+		for (size_t c = 0; c < SNAPSHOT_FDS; c++)
 			d->nbd_fds[c] = -1;
 	}
 	return true;
@@ -194,7 +194,7 @@ static void free_disk(struct snapshot_disk *d)
 		d->image->ops->close(d->image);
 	if (d->scratch_fd >= 0)
 		close(d->scratch_fd);
-	for (size_t c = 0; c < SNAPSHOT_CONNECTIONS; c++) {
+	for (size_t c = 0; c < SNAPSHOT_FDS; c++) {
 		if (d->nbd_fds[c] >= 0)
 			close(d->nbd_fds[c]);
 	}

@@ -18,7 +18,8 @@ flow_applies_fn guard_applies;
 void guard_tell_step(struct qmpsnap_snapshot *s, const struct flow_step *step);
 bool guard_tell_server(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 bool guard_tell_scratch(struct snapshot_disk *d, struct qmpsnap_error *err);
-bool guard_tell_connections(struct snapshot_disk *d, struct qmpsnap_error *err);
+bool guard_tell_connections(
+	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err);
 void guard_tell_published(struct qmpsnap_snapshot *s);
 
 /* steps_server.c: QEMU's NBD server on a socket of ours */

@@ -2,6 +2,7 @@
  *
  * The first steps: the monitor, the guest, the decision.  None of them touches the guest. */
 #include "base/log.h"
+#include "blockops/dangers.h"
 #include "blockops/method.h"
 #include "blockops/steps.h"
 
@@ -173,6 +174,7 @@ static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 		if (!take_disk(&s->disks[i], chosen[i], err))
 			return false;
 	}
+	s->narrow_reads = danger_of_wide_reads(&s->guest);
 	s->multi = n > 1 && guest_is_running(&s->guest);
 	return true;
 }

@@ -150,11 +150,12 @@ bool guard_tell_scratch(struct snapshot_disk *d, struct qmpsnap_error *err)
 		d->snapshot->guard, record, &d->scratch_fd, d->scratch_fd >= 0 ? 1 : 0, err);
 }
 
-bool guard_tell_connections(struct snapshot_disk *d, struct qmpsnap_error *err)
+bool guard_tell_connections(
+	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err)
 {
 	if (!d->snapshot->guard)
 		return true;
 	struct json_object *record = new_record("connections");
 	json_put_int(record, "disk", d->index);
-	return guard_tell(d->snapshot->guard, record, d->nbd_fds, SNAPSHOT_CONNECTIONS, err);
+	return guard_tell(d->snapshot->guard, record, fds, n_fds, err);
 }

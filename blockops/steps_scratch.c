@@ -15,7 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { SCRATCH_LEAST_BYTES = 4 * 1024 * 1024 };
+enum { SCRATCH_LEAST_BYTES = 1024 * 1024 };
 
 uint64_t scratch_used_bytes(const struct snapshot_disk *d)
 {

@@ -68,7 +68,7 @@ static bool listen_in_private(struct qmpsnap_snapshot *s, struct qmpsnap_error *
 	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s->listen_fd < 0 ||
 		bind(s->listen_fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-		listen(s->listen_fd, SNAPSHOT_MAX_DISKS * SNAPSHOT_CONNECTIONS) < 0)
+		listen(s->listen_fd, SNAPSHOT_MAX_DISKS * SNAPSHOT_FDS) < 0)
 		return error_errno(err, QMPSNAP_REFUSED, errno, "%s", address.sun_path);
 	return true;
 }
@@ -116,7 +116,7 @@ static void on_fd_sent(struct json_object *result, const struct qmpsnap_error *e
 	json_put_string(address, "type", "fd");
 	json_object_object_add(address, "data", inner);
 	json_object_object_add(args, "addr", address);
-	json_put_uint(args, "max-connections", s->n_disks * SNAPSHOT_CONNECTIONS);
+	json_put_uint(args, "max-connections", s->n_disks * SNAPSHOT_FDS);
 	qmp_execute(s->qmp, "nbd-server-start", args, on_started, s);
 }
 

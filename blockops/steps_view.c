@@ -5,6 +5,7 @@
 #include "base/units.h"
 #include "blockops/steps.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,15 +52,25 @@ void view_remove(struct flow *f, void *self)
 
 /* ---- export ---- */
 
+/* What is exported and read: the frozen view, and, where its map can't be trusted alone, the
+ * scratch. */
+static const struct {
+	const char *node_role, *export_role;
+	size_t first_fd, n_fds;
+} readings[] = {
+	{"v", "e", 0, SNAPSHOT_CONNECTIONS},
+	{"s", "x", SNAPSHOT_CONNECTIONS, SNAPSHOT_FDS - SNAPSHOT_CONNECTIONS},
+};
+
 static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
 	struct json_object *args = json_object_new_object();
 	char name[NAME_NODE_BYTES];
 
 	json_put_string(args, "type", "nbd");
-	disk_node(s, d, "v", name);
+	disk_node(s, d, readings[s->reading].node_role, name);
 	json_put_string(args, "node-name", name);
-	disk_node(s, d, "e", name);
+	disk_node(s, d, readings[s->reading].export_role, name);
 	json_put_string(args, "id", name);
 	json_put_string(args, "name", name);
 	json_put_bool(args, "writable", false);
@@ -74,50 +85,77 @@ static void on_view_ready(const struct qmpsnap_error *err, void *data)
 }
 
 static bool connect_all(
-	struct snapshot_disk *d, int fds[SNAPSHOT_CONNECTIONS], struct qmpsnap_error *err)
+	struct snapshot_disk *d, int *fds, int *copies, size_t n, struct qmpsnap_error *err)
 {
-	for (size_t i = 0; i < SNAPSHOT_CONNECTIONS; i++) {
+	for (size_t i = 0; i < n; i++)
+		fds[i] = -1;
+	for (size_t i = 0; i < n; i++) {
 		fds[i] = server_connect(d->snapshot, err);
-		d->nbd_fds[i] = fds[i] < 0 ? -1 : fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
-		if (d->nbd_fds[i] >= 0)
+		if (fds[i] >= 0)
+			copies[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (copies[i] >= 0)
 			continue;
+		if (fds[i] >= 0)
+			error_errno(err, QMPSNAP_INTERNAL, errno, "dup");
 		for (size_t j = 0; j <= i; j++) {
 			if (fds[j] >= 0)
 				close(fds[j]);
 		}
-		return err->code != QMPSNAP_OK || error_no_memory(err);
+		return false;
 	}
 	return true;
 }
 
 static void open_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	int fds[SNAPSHOT_CONNECTIONS];
+	const size_t n = readings[s->reading].n_fds;
+	int fds[SNAPSHOT_FDS], *copies = &d->nbd_fds[readings[s->reading].first_fd];
+	struct view **view = s->reading ? &d->scratch_view : &d->view;
 	struct qmpsnap_error err = {0};
 	char name[NAME_NODE_BYTES];
 
-	disk_node(s, d, "e", name);
+	disk_node(s, d, readings[s->reading].export_role, name);
 	const struct view_options options = {.export_name = name,
 		.disk = d->label,
-		.expected_size_bytes = d->virtual_size_bytes};
-	if (connect_all(d, fds, &err) && err.code == QMPSNAP_OK && guard_tell_connections(d, &err))
-		d->view = view_open(
-			s->loop, fds, SNAPSHOT_CONNECTIONS, &options, on_view_ready, d, &err);
-	if (!d->view)
+		.expected_size_bytes = d->virtual_size_bytes,
+		.max_read_bytes = s->narrow_reads ? CLUSTER_BYTES : 0};
+	if (connect_all(d, fds, copies, n, &err)) {
+		if (guard_tell_connections(d, copies, n, &err)) {
+			*view = view_open(s->loop, fds, n, &options, on_view_ready, d, &err);
+		} else {
+			for (size_t i = 0; i < n; i++)
+				close(fds[i]);
+		}
+	}
+	if (!*view)
 		disk_done(s, &err);
-	else if (d->index + 1 == s->n_disks)
-		server_unlink(s);
 }
+
+static void next_reading(struct qmpsnap_snapshot *s);
 
 static void open_views(struct qmpsnap_snapshot *s)
 {
-	disks_in_order(s, open_view, NULL);
+	disks_in_order(s, open_view, next_reading);
+}
+
+static void next_reading(struct qmpsnap_snapshot *s)
+{
+	if (s->reading == 0 && s->narrow_reads) {
+		s->reading = 1;
+		disks_in_order(s, add_export, open_views);
+		return;
+	}
+	server_unlink(s);
+	flow_done(&s->flow, &s->disk_err);
 }
 
 void export_add(struct flow *f, void *self)
 {
+	struct qmpsnap_snapshot *s = self;
+
 	(void)f;
-	disks_in_order(self, add_export, open_views);
+	s->reading = 0;
+	disks_in_order(s, add_export, open_views);
 }
 
 /* ---- Undo of the export ----
@@ -127,14 +165,15 @@ void export_add(struct flow *f, void *self)
  * deletion only after the client has closed. */
 
 static void close_views(struct qmpsnap_snapshot *s);
+static void wait_for_exports(struct qmpsnap_snapshot *s);
 static void ask_for_exports(struct qmpsnap_snapshot *s);
 
-static struct json_object *find_export(const struct qmpsnap_snapshot *s,
-	const struct snapshot_disk *d, struct json_object *exports)
+static struct json_object *find_export(
+	const struct snapshot_disk *d, unsigned reading, struct json_object *exports)
 {
 	char name[NAME_NODE_BYTES];
 
-	disk_node(s, d, "e", name);
+	disk_node(d->snapshot, d, readings[reading].export_role, name);
 	for (size_t i = 0; i < json_length(exports); i++) {
 		struct json_object *export = json_object_array_get_idx(exports, i);
 		const char *id = json_string(export, "id");
@@ -148,7 +187,7 @@ static void on_listed(struct json_object *result, const struct qmpsnap_error *er
 {
 	struct snapshot_disk *d = data;
 	struct qmpsnap_snapshot *s = d->snapshot;
-	struct json_object *export = find_export(s, d, result);
+	struct json_object *export = find_export(d, s->reading, result);
 
 	if (!export || json_flag(export, "shutting-down", false)) {
 		disk_done(s, snapshot_qemu_is_gone(s) ? NULL : err);
@@ -168,10 +207,16 @@ static void delete_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 		qmp_execute(s->qmp, "query-block-exports", NULL, on_listed, d);
 }
 
+static void delete_frozen_exports(struct qmpsnap_snapshot *s)
+{
+	s->reading = 0;
+	disks_in_order(s, delete_export, wait_for_exports);
+}
+
 static bool any_export(const struct qmpsnap_snapshot *s, struct json_object *exports)
 {
 	for (size_t i = 0; i < s->n_disks; i++) {
-		if (find_export(s, &s->disks[i], exports))
+		if (find_export(&s->disks[i], 0, exports) || find_export(&s->disks[i], 1, exports))
 			return true;
 	}
 	return false;
@@ -228,28 +273,36 @@ static void on_view_closed(void *data)
 
 static void close_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	struct view *view = d->view;
+	struct view **view = s->reading ? &d->scratch_view : &d->view;
+	struct view *old = *view;
 
-	d->view = NULL;
-	d->stream = NULL;
-	for (size_t i = 0; i < SNAPSHOT_CONNECTIONS; i++) {
-		if (d->nbd_fds[i] < 0)
+	*view = NULL;
+	for (size_t i = 0; i < readings[s->reading].n_fds; i++) {
+		int *fd = &d->nbd_fds[readings[s->reading].first_fd + i];
+		if (*fd < 0)
 			continue;
 		/* The guard holds duplicates: only a shutdown ends the connection for QEMU. */
-		(void)shutdown(d->nbd_fds[i], SHUT_RDWR);
-		close(d->nbd_fds[i]);
-		d->nbd_fds[i] = -1;
+		(void)shutdown(*fd, SHUT_RDWR);
+		close(*fd);
+		*fd = -1;
 	}
-	if (view)
-		view_close(view, on_view_closed, d);
+	if (old)
+		view_close(old, on_view_closed, d);
 	else
 		disk_done(s, NULL);
+}
+
+static void close_frozen_views(struct qmpsnap_snapshot *s)
+{
+	s->reading = 0;
+	disks_in_order(s, close_view, wait_for_exports);
 }
 
 static void close_views(struct qmpsnap_snapshot *s)
 {
 	s->views_closed = true;
-	disks_in_order(s, close_view, wait_for_exports);
+	s->reading = 1;
+	disks_in_order(s, close_view, close_frozen_views);
 }
 
 void export_remove(struct flow *f, void *self)
@@ -258,7 +311,8 @@ void export_remove(struct flow *f, void *self)
 
 	(void)f;
 	s->views_closed = false;
-	disks_in_order(s, delete_export, wait_for_exports);
+	s->reading = 1;
+	disks_in_order(s, delete_export, delete_frozen_exports);
 }
 
 /* ---- map ---- */
@@ -272,8 +326,6 @@ static void on_map(const struct qmpsnap_error *err, void *data)
 		view_diagnose(d, err, disk_done);
 		return;
 	}
-	if (!err)
-		layout_init(&d->layout, s->format, &d->map);
 	disk_done(s, err);
 }
 
@@ -287,10 +339,31 @@ static void read_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 		disk_done(s, &err);
 }
 
+/* After the view's own map: whatever the guest overwrote until then is in the scratch. */
+static void amend_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	if (d->scratch_view)
+		view_map(d->scratch_view, &d->map, on_map, d);
+	else
+		disk_done(s, NULL);
+}
+
+static void lay_out(struct qmpsnap_snapshot *s)
+{
+	for (size_t i = 0; i < s->n_disks; i++)
+		layout_init(&s->disks[i].layout, s->format, &s->disks[i].map);
+	flow_done(&s->flow, NULL);
+}
+
+static void amend_maps(struct qmpsnap_snapshot *s)
+{
+	disks_in_order(s, amend_map, lay_out);
+}
+
 void map_read(struct flow *f, void *self)
 {
 	(void)f;
-	disks_in_order(self, read_map, NULL);
+	disks_in_order(self, read_map, amend_maps);
 }
 
 void map_cancel(struct flow *f, void *self)
@@ -300,6 +373,8 @@ void map_cancel(struct flow *f, void *self)
 	for (size_t i = 0; i < s->n_disks; i++) {
 		if (s->disks[i].view)
 			view_fail(s->disks[i].view, &f->err);
+		if (s->disks[i].scratch_view)
+			view_fail(s->disks[i].scratch_view, &f->err);
 	}
 }
 

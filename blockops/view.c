@@ -208,7 +208,7 @@ static struct view *view_new(uv_loop_t *loop, size_t n_links, const struct view_
 	}
 	view->n_links = n_links;
 	view->size_bytes = options->expected_size_bytes;
-	view->max_read_bytes = UINT32_MAX;
+	view->max_read_bytes = options->max_read_bytes ? options->max_read_bytes : UINT32_MAX;
 	view->waiting_tail = &view->waiting;
 	view->watchers.next = view->watchers.prev = &view->watchers;
 	return view;

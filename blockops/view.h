@@ -22,6 +22,7 @@ struct view_options {
 	const char *export_name;
 	const char *disk; /* what messages call it */
 	uint64_t expected_size_bytes; /* the export must have just this size */
+	uint32_t max_read_bytes; /* no read crosses a multiple of it (CLUSTER_BYTES); 0: any may */
 };
 
 /* Negotiates on `n_fds` (1 or more) connected sockets, which it owns from now on.  `ready` fires
@@ -30,22 +31,25 @@ struct view *view_open(uv_loop_t *loop, const int *fds, size_t n_fds,
 	const struct view_options *options, view_done_fn *ready, void *data,
 	struct qmpsnap_error *err);
 
-/* Reads the whole extent map (base:allocation, the NBD specification's "Metadata querying") into
- * `map`, an initialized one, and seals it.  An extent counts as empty only when the server says
- * that it reads as zeroes.  `done` fires once, later. */
+/* Reads the whole extent map (base:allocation, the NBD specification's "Metadata querying"), adds
+ * it to `map`, an initialized one, and seals it.  An extent counts as empty only when the server
+ * says that it reads as zeroes.  `done` fires once, later. */
 void view_map(struct view *view, struct cluster_map *map, view_done_fn *done, void *data);
 
 /* The image's bytes as `layout` lays them out, read from this view.  `ring_blocks` blocks of
- * `block_bytes` a reader, allocated when a reader is opened.  Lives as long as the view; `layout`
- * and `pace` (may be NULL) are borrowed. */
+ * `block_bytes` a reader, allocated when a reader is opened.  One a view: a second
+ * call takes the first one's place, and needs its readers to be closed.  Lives as long as the view;
+ * `layout` and `pace` (may be NULL) are borrowed. */
 struct stream *view_stream(struct view *view, const struct layout *layout, uint32_t block_bytes,
 	unsigned ring_blocks, struct pace *pace);
 
-/* Stops reading: pending reads and the map fail with `why`; readers report it. */
+/* Stops reading: pending reads, the map or the opening fail with `why`; readers report it.  The
+ * sockets stay open until view_close(), so that QEMU doesn't see its client leave before the export
+ * is gone. */
 void view_fail(struct view *view, const struct qmpsnap_error *why);
 
 /* Closes the connections and frees the view; readers must have been closed.  `closed` fires
- * later. */
+ * later; a `ready` or a map's `done` that is still to come doesn't fire any more. */
 void view_close(struct view *view, view_closed_fn *closed, void *data);
 
 #endif

@@ -57,21 +57,13 @@ static void put_stream(struct output *out, struct json_object *disk)
 	put_words(out, "snapshot", words, 2);
 }
 
-static void put_disk(struct output *out, struct json_object *disk)
+static void put_medium(struct output *out, struct json_object *disk)
 {
 	struct json_object *backing = json_member(disk, "backing", json_type_array);
-	const char *id = json_string(disk, "id");
-	const char *device[] = {json_string(disk, "qdev"), json_string(disk, "device"),
-		json_string(disk, "driver")};
 	const char *node[] = {json_string(disk, "node"), json_string(disk, "format"),
-		word_if(disk, "read_only", "read-only"), word_if(disk, "removable", "removable"),
-		json_flag(disk, "inserted", true) ? NULL : "no medium",
-		word_if(disk, "encrypted", "encrypted")};
+		word_if(disk, "read_only", "read-only"), word_if(disk, "encrypted", "encrypted")};
 	const char *file = json_string(disk, "filename");
-	const char *iothread = json_string(disk, "iothread");
 
-	output_printf(out, "disk %s\n", id ? id : "?");
-	put_words(out, "device", device, sizeof(device) / sizeof(device[0]));
 	put_words(out, "node", node, sizeof(node) / sizeof(node[0]));
 	put_words(out, "file", &file, 1);
 	for (size_t i = 0; i < json_length(backing); i++) {
@@ -81,7 +73,20 @@ static void put_disk(struct output *out, struct json_object *disk)
 		put_words(out, i ? "" : "backing", words, 2);
 	}
 	put_size(out, disk);
+}
+
+static void put_disk(struct output *out, struct json_object *disk)
+{
+	const char *id = json_string(disk, "id");
+	const char *device[] = {json_string(disk, "qdev"), json_string(disk, "device"),
+		json_string(disk, "driver"), word_if(disk, "removable", "removable")};
+	const char *iothread = json_string(disk, "iothread");
+
+	output_printf(out, "disk %s\n", id ? id : "?");
+	put_words(out, "device", device, sizeof(device) / sizeof(device[0]));
 	put_words(out, "iothread", &iothread, 1);
+	if (json_flag(disk, "inserted", true))
+		put_medium(out, disk);
 	put_stream(out, disk);
 }
 

@@ -52,19 +52,19 @@ static struct progress_disk *find_disk(struct progress *progress, const char *na
 	return NULL;
 }
 
-struct progress_disk *progress_update(struct progress *progress, const char *name,
+struct progress_disk *progress_update(struct progress *progress, const char *disk,
 	uint64_t done_bytes, uint64_t total_bytes, uint64_t now_ms)
 {
-	struct progress_disk *disk = find_disk(progress, name);
+	struct progress_disk *found = find_disk(progress, disk);
 
-	if (!disk)
-		disk = add_disk(progress, name, now_ms);
-	if (!disk)
+	if (!found)
+		found = add_disk(progress, disk, now_ms);
+	if (!found)
 		return NULL;
-	disk->done_bytes = done_bytes;
-	disk->total_bytes = total_bytes;
+	found->done_bytes = done_bytes;
+	found->total_bytes = total_bytes;
 	progress->dirty = true;
-	return disk;
+	return found;
 }
 
 void progress_status(struct progress *progress, const char *status)

@@ -108,8 +108,10 @@ static void bar_text(char *text, unsigned width, unsigned percent_done)
 {
 	const unsigned full = width * percent_done / 100;
 
-	for (unsigned i = 0; i < width; i++)
-		text[i] = i < full ? '=' : i == full ? '>' : ' ';
+	memset(text, ' ', width);
+	memset(text, '=', full);
+	if (full < width)
+		text[full] = '>';
 	text[width] = '\0';
 }
 

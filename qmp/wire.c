@@ -66,9 +66,14 @@ bool wire_feed(struct wire *w, const void *bytes, size_t n_bytes)
 	return true;
 }
 
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static size_t trimmed(const char *text, size_t n_bytes)
 {
-	while (n_bytes && memchr(" \t\r\n", text[n_bytes - 1], 4))
+	while (n_bytes && is_space(text[n_bytes - 1]))
 		n_bytes--;
 	return n_bytes;
 }

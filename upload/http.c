@@ -19,6 +19,7 @@ struct watch {
 	uv_poll_t poll;
 	struct http *http;
 	curl_socket_t socket;
+	int events;
 };
 
 static void unref_handle(struct http *h)
@@ -67,18 +68,22 @@ static void act(struct http *h, curl_socket_t socket, int events)
 	check_ended(h);
 }
 
+/* libuv stops to watch a socket that has an error.  The answer to a refused upload may still be
+ * there to be read, so libcurl gets to read and write, and finds the error behind it. */
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	const struct watch *watch = poll->data;
-	int flags = 0;
+	int flags = status < 0 ? CURL_CSELECT_IN | CURL_CSELECT_OUT : 0;
 
-	if (status < 0)
-		flags = CURL_CSELECT_ERR;
 	if (events & UV_READABLE)
 		flags |= CURL_CSELECT_IN;
 	if (events & UV_WRITABLE)
 		flags |= CURL_CSELECT_OUT;
 	act(watch->http, watch->socket, flags);
+	/* A watch is freed in its close callback, so not yet. */
+	if (!uv_is_closing((uv_handle_t *)poll) && !uv_is_active((uv_handle_t *)poll) &&
+		watch->events)
+		(void)uv_poll_start(poll, watch->events, on_poll);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -139,6 +144,7 @@ static int set_socket(CURL *easy, curl_socket_t socket, int what, void *data, vo
 		events |= UV_WRITABLE;
 	if (!watch && !(watch = new_watch(h, socket)))
 		return -1;
+	watch->events = events;
 	if (events == 0)
 		return uv_poll_stop(&watch->poll) == 0 ? 0 : -1;
 	return uv_poll_start(&watch->poll, events, on_poll) == 0 ? 0 : -1;

@@ -60,7 +60,7 @@ static const char *find(const char *at, const char *end, const char *word)
 static const char *skip_tag(const char *at, const char *end)
 {
 	if (starts_with(at, end, "<!--"))
-		return find(at, end, "-->");
+		at = find(at, end, "-->");
 	for (size_t i = 0; i < sizeof(skipped) / sizeof(skipped[0]); i++) {
 		char closing[16];
 		const size_t len = strlen(skipped[i]);

@@ -35,7 +35,7 @@ class Monitor:
         line, self._buffer = self._buffer.split(b"\n", 1)
         return json.loads(line)
 
-    def command(self, name, **arguments):
+    def command(self, name, /, **arguments):
         """Runs a command; `_` in an argument's name stands for `-`."""
         arguments = {key.replace("_", "-"): value for key, value in arguments.items()}
         request = {"execute": name, "arguments": arguments}

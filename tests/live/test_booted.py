@@ -4,11 +4,13 @@
 Whatever instant the snapshot has, the image must hold all blocks up to one number and none after,
 and that number must lie between the one on the console before the command began and the one when
 the instant was reported."""
+import subprocess
 import unittest
 
 import blocks
 import images
 from lab import MIB, SLOTS, Disk, LabTest
+from tool import FAULTY, GUARD
 
 WARM_UP = SLOTS + 100  # every slot was written, some are being overwritten
 
@@ -58,6 +60,24 @@ class Counting(LabTest):
         self.assertEqual((bad_a, bad_b), (0, 0))
         self.assertIn(on_a - on_b, (0, 1))
         self.assertTrue(first <= on_b and on_a <= last, (first, on_a, on_b, last))
+
+
+    def test_without_a_common_instant(self):
+        """The negative control: switched one after the other while the guest runs on, 300 ms
+        apart, the two disks differ by more than one block."""
+        guest = self.guest(Disk(32 * MIB), Disk(32 * MIB, fmt="raw", style="drive"),
+                           job="twodisks")
+        guest.wait_count(WARM_UP)
+        before = guest.state()
+        done = subprocess.run(
+            [FAULTY, "gap", "300", guest.address, f"dir:{guest.store}", GUARD],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_nothing_left(guest, before)
+        on_a, bad_a = self.numbers(guest, 0)
+        on_b, bad_b = self.numbers(guest, 1)
+        self.assertEqual((bad_a, bad_b), (0, 0))
+        self.assertGreater(abs(on_b - on_a), 1)
 
 
 class Judge(LabTest):

@@ -166,8 +166,8 @@ class Prefix(LabTest):
             guest.write(disk, slot * CHUNK, CHUNK, 0xff)  # to make the upload last
         before = guest.state()
 
-        def make(i):
-            return 0, i % self.SLOTS * CHUNK, CHUNK, 1 + i % 251
+        def make(i):  # each third write zeroes, which a map taken too late would show as a hole
+            return 0, i % self.SLOTS * CHUNK, CHUNK, 1 + i % 251 if i % 3 else 0
         writer = self.writer(guest, make)
         while len(writer.log) < 2 * self.SLOTS and writer.is_alive():
             pass

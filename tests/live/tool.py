@@ -10,6 +10,8 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("QMPSNAP_BIN", str(TOP / "build" / "asan" / "cli" / "qmpsnap"))
+GUARD = pathlib.Path(BINARY).resolve().parent / "qmpsnap-guard"
+FAULTY = GUARD.parents[1] / "tests" / "live" / "faulty"
 TIMEOUT_S = 180
 
 # Nova's states from the instant on: the frozen views stand.

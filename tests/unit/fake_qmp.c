@@ -246,7 +246,8 @@ static void take_lines(struct fake_qmp *fake)
 	char *newline;
 
 	reset_parser(fake);
-	while (fake->in_bytes && (newline = memchr(fake->in, '\n', fake->in_bytes))) {
+	while (fake->in_bytes && !fake->hang_up &&
+		(newline = memchr(fake->in, '\n', fake->in_bytes))) {
 		*newline = '\0';
 		take_line(fake, fake->in);
 		fake->in_bytes -= (size_t)(newline + 1 - fake->in);
@@ -260,7 +261,7 @@ static void read_peer(struct fake_qmp *fake)
 		struct cmsghdr header;
 		char room[CMSG_SPACE(sizeof(int))];
 	} control;
-	char bytes[4096];
+	char bytes[64 << 10];
 	struct iovec into = {.iov_base = bytes, .iov_len = sizeof(bytes)};
 	struct msghdr message = {
 		.msg_iov = &into,
@@ -282,8 +283,11 @@ static void read_peer(struct fake_qmp *fake)
 			(void)close(fake->received_fd);
 		memcpy(&fake->received_fd, CMSG_DATA(header), sizeof(int));
 	}
-	fake->in = realloc(fake->in, fake->in_bytes + (size_t)n);
-	ck_assert_ptr_nonnull(fake->in);
+	while (fake->in_room < fake->in_bytes + (size_t)n) {
+		fake->in_room = 2 * fake->in_room + sizeof(bytes);
+		fake->in = realloc(fake->in, fake->in_room);
+		ck_assert_ptr_nonnull(fake->in);
+	}
 	memcpy(fake->in + fake->in_bytes, bytes, (size_t)n);
 	fake->in_bytes += (size_t)n;
 	take_lines(fake);
@@ -295,7 +299,7 @@ static void write_peer(struct fake_qmp *fake)
 	ssize_t n;
 
 	if (fake->options.random_chunks)
-		n_bytes = 1 + (size_t)rand() % fake->options.chunk;
+		n_bytes = 1 + (size_t)random() % fake->options.chunk;
 	else if (fake->options.chunk && n_bytes > fake->options.chunk)
 		n_bytes = fake->options.chunk;
 	if (n_bytes > fake->out_bytes - fake->out_done)

@@ -67,7 +67,7 @@ struct fake_qmp {
 	int open_handles;
 	bool hang_up;
 	char *in, *out;
-	size_t in_bytes, out_bytes, out_done;
+	size_t in_bytes, in_room, out_bytes, out_done;
 	char *last_id; /* JSON text, or NULL */
 };
 

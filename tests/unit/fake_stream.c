@@ -14,7 +14,9 @@ enum { BLOCK_BYTES = 64 * 1024, RING_BLOCKS = 8 };
 struct fake_reader {
 	struct stream_reader base;
 	struct fake_stream *stream;
-	uv_timer_t timer;
+	uv_timer_t timer; /* with a delay */
+	uv_idle_t idle; /* without: libuv would fire a timer of 0 ms again at once */
+	unsigned n_handles;
 	uint8_t *buffers;
 	struct stream_block *blocks; /* a ring */
 	unsigned n_ring, head, n_ready;
@@ -57,7 +59,8 @@ void fake_stream_bytes(const struct fake_stream *s, uint64_t offset, uint8_t *by
 	}
 }
 
-static void deliver(uv_timer_t *timer);
+static void on_timer(uv_timer_t *timer);
+static void on_idle(uv_idle_t *idle);
 
 static void arm(struct fake_reader *r)
 {
@@ -66,7 +69,10 @@ static void arm(struct fake_reader *r)
 	if (r->closed || r->err.code != QMPSNAP_OK || r->next == r->end ||
 		r->n_ready == r->n_ring || uv_is_active((uv_handle_t *)&r->timer))
 		return;
-	(void)uv_timer_start(&r->timer, deliver, s->delay_ms, 0);
+	if (s->delay_ms > 0)
+		(void)uv_timer_start(&r->timer, on_timer, s->delay_ms, 0);
+	else
+		(void)uv_idle_start(&r->idle, on_idle);
 }
 
 static void deliver_one(struct fake_reader *r)
@@ -89,9 +95,8 @@ static void deliver_one(struct fake_reader *r)
 		s->most_held = s->held;
 }
 
-static void deliver(uv_timer_t *timer)
+static void deliver(struct fake_reader *r)
 {
-	struct fake_reader *r = timer->data;
 	const struct fake_stream *s = r->stream;
 	unsigned room = r->n_ring - r->n_ready;
 
@@ -108,6 +113,17 @@ static void deliver(uv_timer_t *timer)
 	r->ready(r->data);
 	r->calling = false;
 	arm(r);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	deliver(timer->data);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+	(void)uv_idle_stop(idle);
+	deliver(idle->data);
 }
 
 static const struct stream_block *block(struct stream_reader *base, size_t i)
@@ -140,9 +156,12 @@ static const struct qmpsnap_error *error(const struct stream_reader *base)
 	return r->err.code == QMPSNAP_OK ? NULL : &r->err;
 }
 
-static void timer_closed(uv_handle_t *handle)
+static void handle_closed(uv_handle_t *handle)
 {
 	struct fake_reader *r = handle->data;
+
+	if (--r->n_handles > 0)
+		return;
 	stream_closed_fn *closed = r->closed;
 	void *data = r->closed_data;
 
@@ -161,7 +180,8 @@ static void close_reader(struct stream_reader *base, stream_closed_fn *closed, v
 	r->closed_data = data;
 	r->stream->held -= r->n_ready;
 	r->n_ready = 0;
-	uv_close((uv_handle_t *)&r->timer, timer_closed);
+	uv_close((uv_handle_t *)&r->timer, handle_closed);
+	uv_close((uv_handle_t *)&r->idle, handle_closed);
 }
 
 static const struct stream_reader_ops reader_ops = {
@@ -189,7 +209,10 @@ static struct stream_reader *open_reader(struct stream *base, uint64_t offset, u
 	r->ready = ready;
 	r->data = data;
 	r->timer.data = r;
+	r->idle.data = r;
 	(void)uv_timer_init(s->loop, &r->timer);
+	(void)uv_idle_init(s->loop, &r->idle);
+	r->n_handles = 2;
 	s->opened++;
 	s->open++;
 	arm(r);

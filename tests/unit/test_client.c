@@ -213,6 +213,7 @@ END_TEST
 
 static char *big_reply(const char *command, struct json_object *arguments, void *data)
 {
+	static const char front[] = "\"return\": [\"";
 	const size_t length = 6 << 20;
 	char *body = malloc(length + 32);
 
@@ -220,9 +221,9 @@ static char *big_reply(const char *command, struct json_object *arguments, void 
 	(void)arguments;
 	(void)data;
 	ck_assert_ptr_nonnull(body);
-	(void)strcpy(body, "\"return\": [\"");
-	memset(body + 12, 'z', length);
-	(void)strcpy(body + 12 + length, "\", 1]");
+	memset(body, 'z', length + sizeof(front));
+	memcpy(body, front, sizeof(front) - 1);
+	(void)snprintf(body + sizeof(front) - 1 + length, 10, "\", 1]");
 	return body;
 }
 

@@ -264,7 +264,10 @@ START_TEST(inspect_for_people)
 		"\"allocated_bytes\":65536,\"backing\":[{\"format\":\"raw\",\"filename\":\"/b\"},"
 		"{\"format\":\"raw\",\"filename\":\"/c\"}],\"read_only\":true,"
 		"\"removable\":false,\"inserted\":true,\"encrypted\":false,\"iothread\":null,"
-		"\"stream\":{\"possible\":false,\"reason\":\"it is read-only\"}},17],"
+		"\"stream\":{\"possible\":false,\"reason\":\"it is read-only\"}},"
+		"{\"id\":\"cd0\",\"removable\":true,\"inserted\":false,\"iothread\":\"/objects/"
+		"io0\","
+		"\"virtual_size_bytes\":0},17],"
 		"\"capabilities\":{\"a\":true,\"b\":false,\"c\":true}}");
 
 	ck_assert_ptr_nonnull(guest);
@@ -278,6 +281,9 @@ START_TEST(inspect_for_people)
 				    "             /c, raw\n"
 				    "  size       1.0 MiB, 64.0 KiB allocated\n"
 				    "  snapshot   not possible, it is read-only\n"
+				    "disk cd0\n"
+				    "  device     removable\n"
+				    "  iothread   /objects/io0\n"
 				    "disk ?\n"
 				    "this QEMU can: a, c\n"
 				    "this QEMU cannot: b\n");

@@ -27,7 +27,7 @@ START_TEST(bar_shows_everything)
 
 	progress_bar(text, &disk, 5, 100);
 	ck_assert_str_eq(text,
-		"vd0   [==================>                  ]  50%    1.0 GiB of 2.0 GiB   "
+		"vd0   [==================>                 ]  50%    1.0 GiB of 2.0 GiB   "
 		"256 MiB/s  5 s left");
 }
 END_TEST

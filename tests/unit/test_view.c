@@ -10,11 +10,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define KIB UINT64_C(1024)
 #define MIB (1024 * KIB)
-#define TIB (1024 * 1024 * MIB)
+#define TIB (1024 * (1024 * MIB))
 
 static char raw[KIT_PATH_BYTES], qcow2[KIT_PATH_BYTES], out[KIT_PATH_BYTES];
 static struct view_server server;
@@ -107,7 +108,7 @@ START_TEST(sub_ranges)
 	for (int i = 0; i < N; i++) {
 		const uint64_t size = run.stream->size_bytes;
 
-		fds[i] = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		fds[i] = memfd_create("part", MFD_CLOEXEC);
 		ck_assert_int_ge(fds[i], 0);
 		offsets[i] = kit_random(size / (64 * KIB)) * 64 * KIB;
 		uint64_t length = 1 + kit_random(MOST);

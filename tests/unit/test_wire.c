@@ -98,7 +98,7 @@ START_TEST(split_anywhere)
 			char id[] = "1";
 
 			for (int i = 0; i < 3; i++) {
-				ck_assert(wire_feed(&wire, THREE + cuts[i], cuts[i + 1] - cuts[i]));
+				ck_assert(wire_feed(&wire, &THREE[cuts[i]], cuts[i + 1] - cuts[i]));
 				while (wire_next(&wire, &message, &err) == WIRE_MESSAGE) {
 					ck_assert_str_eq(message.id, id);
 					wire_drop(&message);
@@ -126,7 +126,7 @@ START_TEST(many_mebibytes)
 		length += (size_t)sprintf(text + length, "\"0123456789abcdef\", ");
 	length += (size_t)sprintf(text + length, "0], \"id\": \"big\"}\r\n");
 	while (at < length) {
-		size_t chunk = 1 + (size_t)rand() % 100000;
+		size_t chunk = 1 + (size_t)random() % 100000;
 
 		ck_assert(at == 0 || wire_next(&wire, &message, &err) == WIRE_MORE);
 		chunk = chunk < length - at ? chunk : length - at;
@@ -284,14 +284,13 @@ START_TEST(noise_is_survived)
 	wire.tolerant = true;
 	for (int round = 0; round < 3000; round++) {
 		char noise[120];
-		const size_t length = (size_t)rand() % sizeof(noise);
+		const size_t length = (size_t)random() % sizeof(noise);
 		enum wire_result result;
 
 		for (size_t i = 0; i < length; i++)
-			noise[i] =
-				(char)(rand() % 4
-						? alphabet[(size_t)rand() % (sizeof(alphabet) - 1)]
-						: rand());
+			noise[i] = (char)(random() % 4 ? alphabet[(size_t)random() %
+								  (sizeof(alphabet) - 1)]
+						       : random());
 		ck_assert(wire_feed(&wire, noise, length));
 		while ((result = wire_next(&wire, &message, &err)) == WIRE_MESSAGE)
 			wire_drop(&message);

@@ -13,8 +13,7 @@
 
 #define KIT_EXPORT "disk"
 
-/* Starts qemu-nbd on an image (or, without a format, on node options) and waits until it listens;
- * it dies with the test. */
+/* qemu-nbd on an image or, without a format, on node options; it dies with the test. */
 struct view_server {
 	pid_t pid;
 	char socket[KIT_PATH_BYTES];

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * faulty - a snapshot with a fault built in, for tests/live: `kill-before STEP`, `kill-after STEP`
+ * and `stop-after STEP` send this process SIGKILL or SIGSTOP there; `gap MS` waits between the
+ * switches of two disks and doesn't stop the guest, the negative control of "several disks stand at
+ * one instant".
+ *
+ *   faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD
+ */
+#include "blockops/snapshot.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int exit_code = QMPSNAP_INTERNAL;
+
+static void on_done(
+	const struct qmpsnap_error *err, const struct qmpsnap_result *result, void *data)
+{
+	struct qmpsnap_store *store = data;
+
+	if (err)
+		(void)fprintf(stderr, "faulty: %s\n", err->message);
+	exit_code = err ? (int)err->code : result->undo_error ? QMPSNAP_UNDO : 0;
+	for (size_t i = 0; i < result->n_images; i++)
+		(void)printf("%s\n", result->images[i].location);
+	qmpsnap_store_close(store);
+}
+
+static bool take_fault(struct snapshot_faults *faults, const char *fault, const char *argument)
+{
+	if (strcmp(fault, "kill-before") == 0)
+		*faults = (struct snapshot_faults){.signal = SIGKILL, .before = argument};
+	else if (strcmp(fault, "kill-after") == 0)
+		*faults = (struct snapshot_faults){.signal = SIGKILL, .after = argument};
+	else if (strcmp(fault, "stop-after") == 0)
+		*faults = (struct snapshot_faults){.signal = SIGSTOP, .after = argument};
+	else if (strcmp(fault, "gap") == 0)
+		*faults = (struct snapshot_faults){
+			.no_stop = true, .switch_gap_ms = (unsigned)atoi(argument)};
+	else
+		return false;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct snapshot_faults faults = {0};
+	struct qmpsnap_error err;
+
+	if (argc != 6 || !take_fault(&faults, argv[1], argv[2])) {
+		(void)fprintf(stderr, "usage: faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD\n");
+		return QMPSNAP_USAGE;
+	}
+	uv_loop_t *loop = uv_default_loop();
+	const struct qmpsnap_snapshot_options options = {
+		.qmp_address = argv[3], .store_spec = argv[4], .guard_path = argv[5]};
+	struct qmpsnap_store *store = qmpsnap_store_open(loop, argv[4], NULL, &err);
+	struct qmpsnap_snapshot *s =
+		store ? qmpsnap_snapshot_start(loop, &options, store, NULL, on_done, store, &err)
+		      : NULL;
+	if (!s) {
+		(void)fprintf(stderr, "faulty: %s\n", err.message);
+		return (int)err.code;
+	}
+	s->faults = faults;
+	uv_run(loop, UV_RUN_DEFAULT);
+	uv_loop_close(loop);
+	return exit_code;
+}

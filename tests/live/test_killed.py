@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGKILL of the main process: the guard undoes everything; without one, `qmpsnap recover` does.
+
+The steps are those that the table itself names in a dry run, so a new step is covered as it is."""
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+import tool
+from lab import MIB, Disk, LabTest
+from tool import FAULTY, GUARD
+
+
+class Killed(LabTest):
+    def two_disks(self, **options):
+        guest = self.guest(Disk(8 * MIB), Disk(8 * MIB, fmt="raw", style="drive"), **options)
+        for disk in guest.disks:
+            guest.write(disk, 0, 4 * MIB, 0x55)
+        return guest
+
+    def steps(self, guest):
+        started = guest.snapshot("--dry-run")
+        self.assert_done(started)
+        names = [event["step"].split(":")[0] for event in started.events
+                 if event["event"] == "step" and event["phase"] == "plan"]
+        return [name for name in names if not name.startswith("disk ")]
+
+    def faulty(self, guest, fault, argument, guard=GUARD):
+        """Runs to its end, and to that of its guard, which holds the same standard error."""
+        done = subprocess.run(
+            [FAULTY, fault, argument, guest.address, f"dir:{guest.store}", guard],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+        return done.returncode, done.stderr
+
+    def assert_no_image(self, guest):
+        self.assertEqual(list(guest.store.iterdir()) if guest.store.exists() else [], [])
+
+    def kill_at_each_step(self, guest, when):
+        before = guest.state()
+        steps = self.steps(guest)
+        self.assertIn("instant", steps)
+        for step in steps:
+            with self.subTest(step=step, when=when):
+                code, stderr = self.faulty(guest, f"kill-{when}", step)
+                self.assertEqual(code, -signal.SIGKILL, stderr)
+                self.assert_nothing_left(guest, before)
+                if step == "publish" and when == "after":
+                    self.assertEqual(len(guest.published()), 2)
+                    for path in guest.store.iterdir():
+                        path.unlink()
+                self.assert_no_image(guest)
+        # The same guest can still be taken, and is what it was.
+        self.assert_done(guest.snapshot())
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
+        self.assert_nothing_left(guest, before)
+
+    def test_before_each_step(self):
+        self.kill_at_each_step(self.two_disks(), "before")
+
+    def test_after_each_step(self):
+        self.kill_at_each_step(self.two_disks(), "after")
+
+    def test_before_each_step_of_a_guest_that_never_ran(self):
+        self.kill_at_each_step(self.two_disks(paused=True), "before")
+
+    def test_at_any_moment(self):
+        guest = self.two_disks()
+        before = guest.state()
+        seed = random.randrange(1 << 32)
+        chance = random.Random(seed)
+        for _ in range(12):
+            delay_s = chance.uniform(0, 0.35)
+            with self.subTest(seed=seed, delay_s=delay_s):
+                started = guest.snapshot("--speed", "20M")
+                time.sleep(delay_s)
+                started.kill()  # waits until the guard has closed its standard error
+                self.assert_nothing_left(guest, before)
+        self.assertTrue(guest.alive())
+
+
+class Recovered(Killed):
+    """The guard killed too, before it could do anything: a guard that only says it is ready."""
+
+    def lame_guard(self, guest):
+        path = guest.folder / "lame-guard"
+        path.write_text("#!/usr/bin/env python3\nimport socket\n"
+                        "s = socket.socket(fileno=3)\ns.setblocking(True)\ns.send(b'{\"record\":\"ready\"}')\n"
+                        "while s.recv(1 << 20): pass\n")
+        path.chmod(0o755)
+        return path
+
+    def recover(self, guest):
+        code, out, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 0, stderr)
+        return out
+
+    def recover_after_each(self, steps, **options):
+        guest = self.two_disks(**options)
+        lame = self.lame_guard(guest)
+        before = guest.state()
+        for step in steps:
+            with self.subTest(step=step):
+                code, stderr = self.faulty(guest, "kill-after", step, lame)
+                self.assertEqual(code, -signal.SIGKILL, stderr)
+                self.assertNotEqual(guest.state(), before)
+                exported = guest.state()["exports"]
+                self.recover(guest)
+                self.assertEqual(guest.state(), before)
+                if not exported:  # then nobody knows whose NBD server it is
+                    guest.monitor.command("nbd-server-stop")
+                self.assertFalse(guest.nbd_server_stands())
+
+    def test_recover(self):
+        self.recover_after_each(("scratch", "filter", "resume", "view", "export", "upload"))
+
+    def test_recover_keeps_a_pause(self):
+        """Without a journal nobody knows whose pause it is."""
+        guest = self.two_disks()
+        before = guest.state()
+        code, stderr = self.faulty(guest, "kill-after", "instant", self.lame_guard(guest))
+        self.assertEqual(code, -signal.SIGKILL, stderr)
+        self.assertEqual(guest.monitor.status(), "paused")
+        self.assertIn("qmpsnap-", self.recover(guest))
+        left = guest.state()
+        self.assertEqual(left.pop("status"), "paused")
+        before.pop("status")
+        fdsets = left.pop("fdsets")  # QEMU 7.2 lists them until the guest runs
+        before.pop("fdsets")
+        self.assertEqual(left, before)
+        self.assertLessEqual(len(fdsets), 2)
+
+    def test_foreign_things_stay(self):
+        guest = self.two_disks()
+        ask = guest.monitor.command
+        ask("blockdev-add", driver="null-co", node_name="qmpsnap-mine", size=1 << 20)
+        address = {"type": "unix", "data": {"path": str(guest.folder / "theirs.sock")}}
+        ask("nbd-server-start", addr=address)
+        ask("block-export-add", type="nbd", id="theirs", node_name="qmpsnap-mine")
+        before = guest.state()
+        self.recover(guest)
+        self.assertEqual(guest.state(), before)
+        started = guest.snapshot()
+        self.assertEqual(started.wait(), 3, started.describe())  # their NBD server stands
+        self.assertIn("NBD server", started.result["error"]["message"])
+        self.assertEqual(guest.state(), before)
+        ask("nbd-server-stop")  # it still was theirs
+
+
+class PauseDeadline(Killed):
+    def test_a_hung_main_process_does_not_hold_the_guest(self):
+        """The guard ends a main process that is stopped inside the pause."""
+        guest = self.two_disks()
+        before = guest.state()
+        main = subprocess.Popen(
+            [FAULTY, "stop-after", "instant", guest.address, f"dir:{guest.store}", GUARD],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+        try:
+            _, stderr = main.communicate(timeout=60)
+        finally:
+            main.kill()
+        self.assertEqual(main.returncode, -signal.SIGKILL, stderr)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
+if __name__ == "__main__":
+    unittest.main()
