@@ -216,7 +216,7 @@ uint32_t nbd_link_max_read_bytes(const struct nbd_link *link)
 	return most > 0 && most < MAX_READ_BYTES ? (uint32_t)most : MAX_READ_BYTES;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): libnbd's signature */
+/* libnbd's signatures. NOLINTBEGIN(readability-non-const-parameter) */
 static int on_completion(void *data, int *error)
 {
 	struct nbd_request *request = data;
@@ -237,7 +237,6 @@ static void on_retired(void *data)
 	link->finished_tail = &request->next;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): libnbd's signature */
 static int on_extents(void *data, const char *context, uint64_t offset, uint32_t *entries,
 	size_t n_entries, int *error)
 {
@@ -255,7 +254,6 @@ static int on_extents(void *data, const char *context, uint64_t offset, uint32_t
 	return 0;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): libnbd's signature */
 static int on_chunk(
 	void *data, const void *bytes, size_t len, uint64_t offset, unsigned status, int *error)
 {
@@ -267,6 +265,7 @@ static int on_chunk(
 	(void)error;
 	return 0;
 }
+/* NOLINTEND(readability-non-const-parameter) */
 
 /* QEMU 7.2 answers a failing read by closing the connection, unless the reply may not be cut into
  * pieces (LIBNBD_CMD_FLAG_DF): then it says what failed.  libnbd takes that flag in this call

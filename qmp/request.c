@@ -206,14 +206,22 @@ void request_complete(struct qmp_client *c, struct qmp_request *r, struct json_o
 		reply(result, err ? &wrapped : NULL, data);
 }
 
-/* The first that was there up to `serial` and has nothing to wait for at `now_ms`. */
+static bool is_due(const struct qmp_client *c, const struct qmp_request *r, uint64_t now_ms)
+{
+	return r->reply &&
+	       (!client_connected(c) || r->no_memory || r->send_errno || r->due_ms <= now_ms);
+}
+
+/* Of those that were there up to `serial` and have nothing to wait for, the one whose time is up
+ * longest. */
 static struct qmp_request *next_due(const struct qmp_client *c, uint32_t serial, uint64_t now_ms)
 {
+	struct qmp_request *found = NULL;
+
 	for (struct qmp_request *r = c->first; r && r->serial <= serial; r = r->next)
-		if (r->reply && (!client_connected(c) || r->no_memory || r->send_errno ||
-					r->due_ms <= now_ms))
-			return r;
-	return NULL;
+		if (is_due(c, r, now_ms) && (!found || r->due_ms < found->due_ms))
+			found = r;
+	return found;
 }
 
 static void late_error(

@@ -105,7 +105,7 @@ static inline void until(const char *word)
 
 static inline void open_address(const char *text, unsigned handshake_ms)
 {
-	const struct qmp_options options = {.handshake_ms = handshake_ms, .command_ms = 2000};
+	const struct qmp_options options = {.handshake_ms = handshake_ms, .command_ms = 30000};
 	struct qmp_address address;
 	struct qmpsnap_error err;
 
@@ -118,7 +118,7 @@ static inline void open_address(const char *text, unsigned handshake_ms)
 static inline void open_fake(const struct fake_options *options)
 {
 	fake = fake_qmp_new(&loop, options);
-	open_address(fake->address, 200);
+	open_address(fake->address, 30000);
 	qmp_subscribe(client, &all);
 }
 
@@ -163,7 +163,7 @@ static inline Suite *client_suite(const char *name, TCase *t)
 	Suite *s = suite_create(name);
 
 	tcase_add_checked_fixture(t, setup, loop_teardown);
-	tcase_set_timeout(t, 15);
+	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -134,7 +134,7 @@ START_TEST(by_descriptor)
 	fake = fake_qmp_new(&loop, &options);
 	fake_qmp_raw(fake, "{\"QMP\": {}}\n", 12);
 	(void)snprintf(text, sizeof(text), "fd:%d", fds[0]);
-	open_address(text, 1000);
+	open_address(text, 30000);
 	until("ready");
 	ck_assert_str_eq(qmp_peer(client), text);
 	finish();

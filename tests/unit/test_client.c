@@ -94,7 +94,7 @@ START_TEST(events_keep_their_order)
 }
 END_TEST
 
-static struct qmp_subscription named, other, fresh;
+static struct qmp_subscription named, other, further, fresh;
 
 static void on_named(const char *name, struct json_object *data, void *user)
 {
@@ -119,12 +119,14 @@ START_TEST(subscribing_inside_callbacks)
 	open_script(script);
 	named = (struct qmp_subscription){.name = "B", .fn = on_named, .user = "n"};
 	other = (struct qmp_subscription){.fn = on_event, .user = "o"};
+	further = (struct qmp_subscription){.name = "B", .fn = on_event, .user = "u"};
 	fresh = (struct qmp_subscription){.fn = on_event, .user = "f"};
 	qmp_subscribe(client, &named);
 	qmp_subscribe(client, &other);
+	qmp_subscribe(client, &further);
 	execute("go", "a");
 	until("fB");
-	expect_story("ready a={} A oA B nB B fB");
+	expect_story("ready a={} A oA B nB uB B uB fB");
 	finish();
 }
 END_TEST
@@ -308,11 +310,11 @@ START_TEST(own_standstill_is_no_deadline)
 	static const struct fake_step script[] = {{FAKE_RETURN, "x", "1"}, {0}};
 
 	open_script(script);
-	qmp_send(client, qmp_request_new("x", NULL), 100, on_reply, "x");
+	qmp_send(client, qmp_request_new("x", NULL), 1000, on_reply, "x");
 	while (fake->n_commands == 0 || fake->out_bytes)
 		ck_assert_int_ne(uv_run(&loop, UV_RUN_NOWAIT), 0);
 	ck_assert_str_eq(story, "ready");
-	(void)usleep(150000);
+	(void)usleep(1100000);
 	until("x");
 	expect_story("ready x=1");
 	finish();

@@ -31,7 +31,7 @@ START_TEST(waits_for_its_turn)
 	open_script(NULL);
 	holder = client;
 	story[0] = '\0';
-	open_address(fake->address, 2000);
+	open_address(fake->address, 30000);
 	ck_assert_int_ne(uv_run(&loop, UV_RUN_NOWAIT), 0);
 	qmp_close(holder, NULL, NULL);
 	until("ready");
@@ -45,7 +45,8 @@ START_TEST(greeted_then_silent)
 	static const struct fake_step script[] = {
 		{FAKE_RAW, NULL, "{\"QMP\": {}}\n"}, {FAKE_SILENCE, "qmp_capabilities", NULL}, {0}};
 
-	open_fake(&(struct fake_options){.script = script, .manual = true});
+	fake = fake_qmp_new(&loop, &(struct fake_options){.script = script, .manual = true});
+	open_address(fake->address, 200);
 	execute("early", "e");
 	until("ready!");
 	expect_error(QMPSNAP_DEADLINE, "no reply to qmp_capabilities within 200 ms", "");

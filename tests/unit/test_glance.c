@@ -407,7 +407,7 @@ START_TEST(test_stop)
 
 	fake_stream_init(&stream, &loop, _i % 2 ? (uint64_t)1 << 40 : (uint64_t)1 << 20);
 	start(script, 5);
-	((struct glance_store *)store)->settle_ms = 60 * 1000;
+	((struct glance_store *)store)->settle_ms = 60000;
 	image->ops->stop(image);
 	image->ops->put(image, &stream.base, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
 	const uint64_t until = uv_hrtime() + (uint64_t)_i * 3 * 1000 * 1000;

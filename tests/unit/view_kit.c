@@ -202,7 +202,7 @@ bool consumer_take_one(struct consumer *c)
 
 void consumer_take(struct consumer *c)
 {
-	while (!c->hold && consumer_take_one(c))
+	while (!c->hold && consumer_take_one(c) && !c->one_by_one)
 		;
 
 	const struct qmpsnap_error *err = c->reader->ops->error(c->reader);

@@ -52,6 +52,7 @@ struct consumer {
 	uint64_t length, got;
 	unsigned n_zero_blocks;
 	int fd; /* -1: nowhere */
+	bool one_by_one; /* takes one block each time it is told */
 	bool hold; /* releases nothing */
 	bool closed;
 	bool inside; /* a call into the reader */
