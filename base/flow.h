@@ -20,36 +20,35 @@ struct flow;
 typedef void flow_fn(struct flow *f, void *self);
 typedef bool flow_applies_fn(const void *self);
 struct flow_step;
-typedef void flow_watch_fn(
-	void *self, enum qmpsnap_phase phase, const struct flow_step *step);
+typedef void flow_watch_fn(void *self, enum qmpsnap_phase phase, const struct flow_step *step);
 
 /* The end of everything, undos included.  May free the struct that holds the flow. */
 typedef void flow_end_fn(struct flow *f, void *self);
 
 enum undo_when {
 	UNDO_ON_FAILURE, /* revert: only when the flow failed */
-	UNDO_ALWAYS,     /* release: on success too */
+	UNDO_ALWAYS, /* release: on success too */
 };
 
 struct flow_step {
 	const char *name;
-	flow_fn *start;           /* begins the step */
-	flow_fn *undo;            /* NULL: nothing to undo */
-	enum undo_when when;
-	flow_fn *cancel;          /* hurries a running start; NULL: wait for it */
+	const char *text; /* what --dry-run prints */
+	flow_fn *start; /* begins the step */
+	flow_fn *undo; /* NULL: nothing to undo */
+	flow_fn *cancel; /* hurries a running start; NULL: wait for it */
 	flow_applies_fn *applies; /* NULL: always; asked right before start and before undo */
-	bool quiet;               /* the guest stands still: a watcher must not write or allocate */
-	const char *text;         /* what --dry-run prints */
+	enum undo_when when;
+	bool quiet; /* the guest stands still: a watcher must not write or allocate */
 };
 
 struct flow {
 	const struct flow_step *steps;
 	size_t n_steps;
-	size_t at;             /* forward: the step that runs; backward: steps left to undo */
-	void *self;            /* what the steps work on; the caller's */
+	size_t at; /* forward: the step that runs; backward: steps left to undo */
+	void *self; /* what the steps work on; the caller's */
 	flow_end_fn *end;
-	flow_watch_fn *watch;  /* may be NULL */
-	struct qmpsnap_error err;      /* the first failure; code OK: none */
+	flow_watch_fn *watch; /* may be NULL */
+	struct qmpsnap_error err; /* the first failure; code OK: none */
 	struct qmpsnap_error undo_err; /* the first failure among the undos */
 	bool unwinding, busy, pumping;
 };

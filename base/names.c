@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define PREFIX	      "qmpsnap-"
-#define RUN_ALPHABET  "abcdefghijklmnopqrstuvwxyz0123456789"
+#define PREFIX       "qmpsnap-"
+#define RUN_ALPHABET "abcdefghijklmnopqrstuvwxyz0123456789"
 
 static bool random_bytes(void *bytes, size_t len)
 {
@@ -78,7 +78,8 @@ bool name_is_ours(const char *name, char run[NAME_RUN_BYTES])
 	const char *role = name + prefix + length + 1;
 	const size_t letters = strspn(role, "abcdefghijklmnopqrstuvwxyz");
 	const size_t digits = strspn(role + letters, "0123456789");
-	if (letters == 0 || digits == 0 || role[letters + digits] || strlen(name) >= NAME_NODE_BYTES)
+	if (letters == 0 || digits == 0 || role[letters + digits] ||
+		strlen(name) >= NAME_NODE_BYTES)
 		return false;
 	if (run) {
 		memcpy(run, name + prefix, length);
@@ -106,8 +107,8 @@ void name_time(char text[static NAME_TIME_BYTES], const struct timespec *when)
 
 	(void)gmtime_r(&when->tv_sec, &tm);
 	(void)strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(
-		text, NAME_TIME_BYTES, "%s.%03uZ", seconds, (unsigned)(when->tv_nsec / 1000000) % 1000);
+	(void)snprintf(text, NAME_TIME_BYTES, "%s.%03uZ", seconds,
+		(unsigned)(when->tv_nsec / 1000000) % 1000);
 }
 
 void name_time_compact(char text[static NAME_TIME_BYTES], const struct timespec *when)

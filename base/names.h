@@ -10,7 +10,7 @@
 #include <time.h>
 
 enum {
-	NAME_RUN_BYTES = 11,  /* 10 characters of [a-z0-9] */
+	NAME_RUN_BYTES = 11, /* 10 characters of [a-z0-9] */
 	NAME_UUID_BYTES = 37,
 	NAME_NODE_BYTES = 32, /* QEMU: a node name has at most 31 characters */
 	NAME_FILE_BYTES = 201,

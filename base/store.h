@@ -22,7 +22,7 @@ typedef void store_progress_fn(uint64_t done_bytes, void *data);
 
 /* What an image shall be; borrowed during create() only. */
 struct store_image_spec {
-	const char *id;   /* UUID, chosen by us */
+	const char *id; /* UUID, chosen by us */
 	const char *name; /* as the user sees it; file names are made from it by name_for_file() */
 	enum qmpsnap_format format;
 	uint64_t virtual_size_bytes;
@@ -32,14 +32,14 @@ struct store_image_spec {
 /* An image in the making; each store embeds it first in a struct of its own. */
 struct store_image {
 	const struct store_ops *ops;
-	uint64_t size_bytes;       /* of the bytes confirmed; 0 before */
+	uint64_t size_bytes; /* of the bytes confirmed; 0 before */
 	char digest_algorithm[16]; /* the digest that the store confirmed, after put */
 	char digest[129];
-	char location[1024];       /* path or URL, from create() on */
+	char location[1024]; /* path or URL, from create() on */
 };
 
 struct store_ops {
-	const char *kind;    /* "dir", "glance", ... */
+	const char *kind; /* "dir", "glance", ... */
 	unsigned max_images; /* in one snapshot; 0: any number */
 
 	/* Makes the hidden record.  `done` brings an error, after which only close() is allowed

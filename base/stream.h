@@ -22,8 +22,8 @@ enum { STREAM_ALIGN_BYTES = 4096 };
 
 struct stream_block {
 	const uint8_t *data; /* always readable, also when `zero` */
-	uint32_t len;        /* bytes */
-	bool zero;           /* all zeroes, and known to be: a sparse file may skip it */
+	uint32_t len; /* bytes */
+	bool zero; /* all zeroes, and known to be: a sparse file may skip it */
 };
 
 /* Blocks became ready, or the reader failed.  Never called from within a call into the reader. */
@@ -36,7 +36,8 @@ struct stream_reader_ops {
 	const struct stream_block *(*block)(struct stream_reader *r, size_t i);
 	/* Gives the n oldest blocks back.  They may be overwritten at once. */
 	void (*release)(struct stream_reader *r, size_t n);
-	/* NULL while all is well; else why no more blocks will come.  Blocks that are ready stay. */
+	/* NULL while all is well; else why no more blocks will come.  Blocks that are ready stay.
+	 */
 	const struct qmpsnap_error *(*error)(const struct stream_reader *r);
 	/* Ends and frees it; `closed` follows, later, when no read is in flight any more. */
 	void (*close)(struct stream_reader *r, stream_closed_fn *closed, void *data);

@@ -81,8 +81,8 @@ void units_format_size(char text[static UNITS_TEXT_BYTES], uint64_t bytes)
 		value /= 1024;
 		i++;
 	}
-	(void)snprintf(text, UNITS_TEXT_BYTES, i && value < 100 ? "%.1f %s" : "%.0f %s", value,
-		names[i]);
+	(void)snprintf(
+		text, UNITS_TEXT_BYTES, i && value < 100 ? "%.1f %s" : "%.0f %s", value, names[i]);
 }
 
 void units_format_duration(char text[static UNITS_TEXT_BYTES], uint64_t ms)

@@ -67,8 +67,7 @@ bool guard_tell(struct guard *guard, struct json_object *record, const int *fds,
 		struct cmsghdr align;
 	} control = {0};
 	const char *text = record ? json_text(record) : NULL;
-	struct iovec iov = {
-		.iov_base = (void *)(uintptr_t)text, .iov_len = text ? strlen(text) : 0};
+	struct iovec iov = {.iov_base = (char *)text, .iov_len = text ? strlen(text) : 0};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
 	if (n_fds > 0) {
@@ -176,7 +175,8 @@ static bool guard_beside(char path[static 4096], struct qmpsnap_error *err)
 static bool spawn(const char *path, int control_fd, pid_t *pid, struct qmpsnap_error *err)
 {
 	char number[8];
-	char *argv[] = {(char *)(uintptr_t) "qmpsnap-guard", number, NULL};
+	static char name[] = "qmpsnap-guard";
+	char *argv[] = {name, number, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 

@@ -116,7 +116,8 @@ static void take_stock(struct recovery *r)
 	leftovers_list(&left, s, on_found, r);
 	if (s->keep_server)
 		log_line(QMPSNAP_LOG_WARNING,
-			"an NBD server that run %s started may stand: without an export of it nobody "
+			"an NBD server that run %s started may stand: without an export of it "
+			"nobody "
 			"can tell whose it is; nbd-server-stop ends it",
 			s->run);
 	drop_replies(r);

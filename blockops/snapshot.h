@@ -150,7 +150,6 @@ struct qmpsnap_snapshot {
 	uv_timer_t timer;
 	snapshot_fn *timer_fn;
 	uint64_t wait_from_ns;
-	bool views_closed;
 	unsigned reading; /* the running phase is about the views (0) or the scratches (1) */
 
 	/* Uploads under way. */

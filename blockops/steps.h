@@ -45,9 +45,11 @@ flow_fn guest_pause, guest_unpause, guest_resume;
 flow_applies_fn pause_applies;
 flow_fn drives_switch, drives_switch_back;
 
-/* steps_view.c: the frozen view and reading it */
-flow_fn view_add, view_remove;
+/* steps_export.c: the views' exports, and our connections to them */
 flow_fn export_add, export_remove;
+
+/* steps_view.c: the frozen views and their maps */
+flow_fn view_add, view_remove;
 flow_fn map_read, map_cancel;
 /* A read of a view failed with `err`: finds out whether QEMU is gone, the scratch full or the view
  * broken, says so in *err and calls `told`, later. */

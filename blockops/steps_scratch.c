@@ -40,7 +40,7 @@ static const char *scratch_folder(const struct qmpsnap_snapshot *s)
 /* Free space less the larger of 5 % and 1 GiB. */
 static bool default_limit(const char *folder, uint64_t *limit_bytes, struct qmpsnap_error *err)
 {
-	const uint64_t gib = 1024 * 1024 * 1024;
+	const uint64_t gib = UINT64_C(1) << 30;
 	struct statvfs fs;
 
 	if (statvfs(folder, &fs) < 0)
@@ -274,7 +274,9 @@ static void drop_file(struct snapshot_disk *d)
 	unlink_file(d);
 	if (d->scratch_fd < 0)
 		return;
-	(void)ftruncate(d->scratch_fd, 0);
+	if (ftruncate(d->scratch_fd, 0) < 0)
+		log_line(QMPSNAP_LOG_WARNING,
+			"disk %s: the scratch keeps its bytes until QEMU closes it", d->label);
 	close(d->scratch_fd);
 	d->scratch_fd = -1;
 }

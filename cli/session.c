@@ -70,6 +70,13 @@ static void on_signal(uv_signal_t *handle, int signum)
 
 	if (!session->snapshot)
 		return;
+	if (signum == SIGTSTP) {
+		/* QEMU's main loop waits for replies that nobody reads, at any drain. */
+		session_say(session, QMPSNAP_LOG_WARNING,
+			"^Z does nothing here: a stopped snapshot could hold the guest up; ^C "
+			"gives it up");
+		return;
+	}
 	steps_describe(&session->steps, what, sizeof(what));
 	if (session->cancelled == QMPSNAP_OK) {
 		session->cancelled = signum == SIGINT ? QMPSNAP_INTERRUPTED : QMPSNAP_TERMINATED;
@@ -93,7 +100,7 @@ static void on_tick(uv_timer_t *timer)
 
 static int watch_signals(struct session *session, uv_loop_t *loop)
 {
-	static const int signums[SESSION_SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
+	static const int signums[SESSION_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP};
 
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
 		int status = uv_signal_init(loop, &session->signals[i]);

@@ -13,7 +13,7 @@
 
 #include <uv.h>
 
-enum { SESSION_SIGNALS = 3 };
+enum { SESSION_SIGNALS = 4 };
 
 struct session {
 	const struct options *options;

@@ -52,7 +52,7 @@ static void created(const struct qmpsnap_error *err, struct json_object *json, v
 	struct qmpsnap_error wrong;
 	const char *id = json_string(json, "id");
 
-	if (glance_said(err, 400, 499))
+	if (glance_said(err, 400, 499) || glance_unreached(err))
 		/* Nothing was made: whatever has this id (409) isn't ours. */
 		image->maybe_there = false;
 	if (!err && (!id || strcmp(id, image->id) != 0)) {

@@ -62,6 +62,9 @@ void glance_send(struct glance_call *call, struct glance_store *store,
 /* Gives a request under way up; no effect otherwise. */
 void glance_cancel(struct glance_call *call);
 
+/* Whether an error of glance_send()'s means that no request ever got to the service. */
+bool glance_unreached(const struct qmpsnap_error *err);
+
 /* Whether an error of glance_send()'s is an answer with a status in this range, and not a failure
  * to get one. */
 bool glance_said(const struct qmpsnap_error *err, long from, long to);

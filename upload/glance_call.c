@@ -4,6 +4,7 @@
 #include "upload/glance.h"
 #include "upload/readable.h"
 
+#include <curl/curl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -111,6 +112,19 @@ void glance_cancel(struct glance_call *call)
 {
 	if (call->http)
 		http_cancel(call->http);
+}
+
+bool glance_unreached(const struct qmpsnap_error *err)
+{
+	static const CURLcode unreached[] = {CURLE_UNSUPPORTED_PROTOCOL, CURLE_URL_MALFORMAT,
+		CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT,
+		CURLE_SSL_CONNECT_ERROR, CURLE_PEER_FAILED_VERIFICATION};
+
+	for (size_t i = 0; i < sizeof(unreached) / sizeof(unreached[0]); i++) {
+		if (err && err->code == QMPSNAP_STORE && err->detail == (int)unreached[i])
+			return true;
+	}
+	return false;
 }
 
 bool glance_said(const struct qmpsnap_error *err, long from, long to)

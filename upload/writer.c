@@ -11,8 +11,7 @@
 #include <sys/uio.h>
 
 enum {
-	WRITES = 4, /* in flight with O_DIRECT; the pool has four threads and hashes too */
-	BUFFERED_WRITES = 1, /* more only spin for the inode's lock: 3 times the CPU time */
+	WRITES = 4, /* in flight; the pool has four threads and hashes too */
 	WRITE_BLOCKS = 16,
 	WRITE_BYTES = 1 << 20,
 };
@@ -182,10 +181,8 @@ static bool gather(struct writer *w, struct write *write)
 
 static void start_writes(struct writer *w)
 {
-	const size_t most = w->options.direct ? WRITES : BUFFERED_WRITES;
-
 	/* pump_take() may lead to writer_stop(). */
-	while (w->n_writes < most && w->err.code == QMPSNAP_OK) {
+	while (w->n_writes < WRITES && w->err.code == QMPSNAP_OK) {
 		struct write *write = &w->writes[(w->head + w->n_writes) % WRITES];
 		if (!gather(w, write))
 			return;

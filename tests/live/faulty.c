@@ -39,7 +39,7 @@ static bool take_fault(struct snapshot_faults *faults, const char *fault, const 
 		*faults = (struct snapshot_faults){.signal = SIGSTOP, .after = argument};
 	else if (strcmp(fault, "gap") == 0)
 		*faults = (struct snapshot_faults){
-			.no_stop = true, .switch_gap_ms = (unsigned)atoi(argument)};
+			.no_stop = true, .switch_gap_ms = (unsigned)strtoul(argument, NULL, 10)};
 	else
 		return false;
 	return true;

@@ -82,6 +82,25 @@ class QemuFails(FailureTest):
         self.assert_nothing_left(guest, before)
         self.assert_no_image(guest)
 
+    def test_disk_cannot_be_read(self):
+        """A read error below the view: the snapshot fails with it, the guest runs on."""
+        guest = self.guest(Disk(8 * MIB), options=("-device", "virtio-scsi-pci,id=extra"))
+        path = guest.folder / "bad.raw"
+        path.write_bytes(b"\x11" * (8 * MIB))
+        guest.monitor.command(
+            "blockdev-add", driver="raw", node_name="bad", file={
+                "driver": "blkdebug", "image": {"driver": "file", "filename": str(path)},
+                "inject-error": [{"event": "none", "iotype": "read", "errno": 5,
+                                  "sector": 8192, "once": False}]})
+        guest.monitor.command("device_add", driver="scsi-hd", id="bad0", drive="bad",
+                              bus="extra.0")
+        before = guest.state()
+        error = self.assert_failed(guest.snapshot("--disk", "bad0"), VIEW)
+        self.assertIn("bad0", error)
+        self.assertIn("Input/output error", error)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
     def test_monitor_in_use(self):
         guest = self.filled(Disk(32 * MIB))
         other = Monitor(guest.folder / "tool.sock")

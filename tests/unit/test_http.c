@@ -4,7 +4,6 @@
 #include "fixture.h"
 #include "suite.h"
 #include "upload/http.h"
-#include "upload/readable.h"
 
 #include <signal.h>
 #include <string.h>
@@ -79,13 +78,19 @@ static void wait_for(struct seen *seen)
 		ck_assert_uint_eq(stream.open, 0);
 }
 
-static void open_pump(struct seen *seen, uint64_t size_bytes)
+/* Reads `stream` as it is set up by then. */
+static void open_prepared_pump(struct seen *seen)
 {
-	fake_stream_init(&stream, &loop, size_bytes);
 	const struct pump_options options = {
 		.loop = &loop, .stream = &stream.base, .digest = "sha256"};
 	seen->pump = pump_open(&options, &err);
 	ck_assert_ptr_nonnull(seen->pump);
+}
+
+static void open_pump(struct seen *seen, uint64_t size_bytes)
+{
+	fake_stream_init(&stream, &loop, size_bytes);
+	open_prepared_pump(seen);
 }
 
 static void setup(void)
@@ -154,10 +159,11 @@ START_TEST(test_upload)
 	struct seen seen = {0};
 
 	fake_http_start(&server, &loop, script, 1);
-	open_pump(&seen, uploads[_i].size_bytes);
+	fake_stream_init(&stream, &loop, uploads[_i].size_bytes);
 	stream.ring_blocks = uploads[_i].ring_blocks;
 	stream.per_delivery = uploads[_i].per_delivery;
 	stream.delay_ms = uploads[_i].delay_ms;
+	open_prepared_pump(&seen);
 	begin(&seen, "PUT", "/file", NULL, 0);
 	wait_for(&seen);
 	ck_assert_msg(seen.err.code == QMPSNAP_OK, "%s", seen.err.message);
@@ -280,9 +286,10 @@ START_TEST(test_slow_stream_is_no_silence)
 	struct seen seen = {0};
 
 	fake_http_start(&server, &loop, script, 1);
-	open_pump(&seen, 196608);
+	fake_stream_init(&stream, &loop, 196608);
 	stream.delay_ms = 400;
 	stream.per_delivery = 1;
+	open_prepared_pump(&seen);
 	begin(&seen, "PUT", "/file", NULL, 200);
 	wait_for(&seen);
 	ck_assert_msg(seen.err.code == QMPSNAP_OK, "%s", seen.err.message);
@@ -454,51 +461,6 @@ START_TEST(test_bad_url)
 }
 END_TEST
 
-/* ---- Readable errors --------------------------------------------------------------------- */
-
-static const struct {
-	const char *body, *line;
-} bodies[] = {
-	{"", ""},
-	{"plain words", "plain words"},
-	{"<html>\n <head>\n  <title>413 Too Large</title>\n </head>\n <body>\n  "
-	 "<h1>413 Too Large</h1>\n  Image exceeds the\n quota &lt;1&gt;&amp;2<br /><br />\n"
-	 "</body>\n</html>",
-		"Image exceeds the quota <1>&2"},
-	{"<script>evil()</script>a<b>c</b>", "a c"},
-	{"\x1b[31mred\x07\xc2\x9b", "[31mred ??"},
-	{"<", "<"},
-	{"a < b", "a < b"},
-	{"<!-- x --> y", "y"},
-	{"<title>never closed", ""},
-	{"{\"error\": {\"message\": \"not\\nyou\", \"code\": 401}}", "not you"},
-	{"{\"message\": \"no\"}", "no"},
-	{"{\"error\": \"no\"}", "no"},
-	{"{broken", "{broken"},
-	{"&#39;&quot;&unknown;", "'\"&unknown;"},
-};
-
-START_TEST(test_readable)
-{
-	char line[64];
-
-	readable_line(line, sizeof(line), bodies[_i].body, strlen(bodies[_i].body));
-	ck_assert_str_eq(line, bodies[_i].line);
-}
-END_TEST
-
-START_TEST(test_readable_fits)
-{
-	char line[8], body[1000];
-
-	memset(body, 'x', sizeof(body));
-	readable_line(line, sizeof(line), body, sizeof(body));
-	ck_assert_str_eq(line, "xxxxxxx");
-	readable_line(line, sizeof(line), "abcdef ghi", 10);
-	ck_assert_str_eq(line, "abcdef");
-}
-END_TEST
-
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 static Suite *suite(void)
@@ -521,10 +483,6 @@ static Suite *suite(void)
 	tcase_add_loop_test(c, test_raw_replies, 0, COUNT(raws));
 	tcase_add_test(c, test_nobody_there);
 	tcase_add_test(c, test_bad_url);
-	suite_add_tcase(s, c);
-	c = tcase_create("readable");
-	tcase_add_loop_test(c, test_readable, 0, COUNT(bodies));
-	tcase_add_test(c, test_readable_fits);
 	suite_add_tcase(s, c);
 	return s;
 }

@@ -4,6 +4,8 @@
 #include "fixture.h"
 #include "store_kit.h"
 #include "suite.h"
+#include "upload/temp.h"
+#include "upload/writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +23,11 @@ static struct store_image_spec spec;
 static struct qmpsnap_error err;
 static char *base; /* a folder of the test's */
 static char folder[256]; /* the store's, below it */
+
+static void nothing(void *data)
+{
+	(void)data;
+}
 
 static void open_store(const char *parent, bool buffered)
 {
@@ -292,42 +299,74 @@ START_TEST(test_bad_properties)
 }
 END_TEST
 
+/* A stream whose length O_DIRECT can't write needs no buffered writes. */
+START_TEST(test_direct_stays)
+{
+	struct outcome outcome = {.calls = 0};
+	struct fake_stream stream;
+	struct temp temp;
+
+	base = kit_folder("/var/tmp");
+	fake_stream_init(&stream, &loop, 1000001);
+	ck_assert(temp_open(&temp, base, "x", true, &err));
+	const struct pump_options from = {.loop = &loop, .stream = &stream.base};
+	const struct writer_options to = {
+		.loop = &loop, .fd = temp.fd, .direct = temp.direct, .path = base};
+	struct pump *pump = pump_open(&from, &err);
+	ck_assert_ptr_nonnull(writer_start(&to, pump, outcome_done, &outcome, &err));
+	ck_assert_msg(outcome_wait(&loop, &outcome), "%s", outcome.err.message);
+	ck_assert_int_eq((fcntl(temp.fd, F_GETFL) & O_DIRECT) != 0, temp.direct);
+	pump_close(pump, nothing, NULL);
+	(void)uv_run(&loop, UV_RUN_DEFAULT);
+	temp_drop(&temp);
+	kit_remove_folder(base);
+}
+END_TEST
+
 /* ---- SIGKILL ----------------------------------------------------------------------------- */
 
-static void make_image_and_wait(void)
+/* The child: tells when all is written and only publish() is left. */
+static void make_image_and_wait(int tell)
 {
 	struct fake_stream stream;
+	char text[300];
 
-	fake_stream_init(&stream, &loop, 8 << 20);
+	qmpsnap_store_close(store);
+	ck_assert_int_eq(uv_loop_init(&loop), 0);
+	(void)snprintf(text, sizeof(text), "dir:%s", folder);
+	store = qmpsnap_store_open(&loop, text, NULL, &err);
+	fake_stream_init(&stream, &loop, 2 << 20);
 	struct store_image *image = kit_create(&loop, store, &spec, &err);
-	if (image && kit_put(&loop, image, &stream.base, &err))
+	if (image && kit_put(&loop, image, &stream.base, &err)) {
+		ck_assert_int_eq(write(tell, "x", 1), 1);
 		(void)kit_publish(&loop, image, &err);
+	}
 	for (;;)
 		(void)pause();
 }
 
-/* A process killed at any instant leaves nothing, or a complete image, or what discard_left()
- * removes; and never metadata without its image. */
+/* A process killed at any instant, before publish() (even rounds) or in it, leaves nothing, or a
+ * complete image, or what discard_left() removes; and never metadata without its image. */
 START_TEST(test_kill)
 {
 	struct fake_stream stream;
-	int status;
+	int status, ends[2];
+	char byte;
 
-	open_store("/var/tmp", _i % 2);
-	fake_stream_init(&stream, &loop, 8 << 20);
+	open_store("/var/tmp", false);
+	fake_stream_init(&stream, &loop, 2 << 20);
+	ck_assert_int_eq(pipe(ends), 0);
 	const pid_t child = fork();
-	if (child == 0) {
-		qmpsnap_store_close(store);
-		ck_assert_int_eq(uv_loop_init(&loop), 0);
-		char text[300];
-		(void)snprintf(text, sizeof(text), "dir:%s", folder);
-		store = qmpsnap_store_open(&loop, text, NULL, &err);
-		make_image_and_wait();
-	}
+	if (child == 0)
+		make_image_and_wait(ends[1]);
 	ck_assert_int_gt(child, 0);
-	(void)usleep((useconds_t)(_i * _i * 60));
+	if (_i % 2)
+		ck_assert_int_eq(read(ends[0], &byte, 1), 1);
+	(void)usleep((useconds_t)(_i % 2 ? _i * 100 : _i * _i * 20));
 	ck_assert_int_eq(kill(child, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
 	if (access(path_of(".json"), F_OK) == 0) {
 		ck_assert(fake_stream_equals_file(&stream, path_of(".qcow2")));
 		check_json(&stream, "qcow2");
@@ -380,7 +419,8 @@ static Suite *suite(void)
 	tcase_add_test(c, test_disk_full);
 	tcase_add_test(c, test_folder_cannot_be_made);
 	tcase_add_test(c, test_bad_properties);
-	tcase_add_loop_test(c, test_kill, 0, 40);
+	tcase_add_test(c, test_direct_stays);
+	tcase_add_loop_test(c, test_kill, 0, 60);
 	tcase_add_test(c, test_discard_left_removes_all_names);
 	suite_add_tcase(s, c);
 	return s;
