@@ -12,14 +12,15 @@
  * or NULL when nothing is known against it. */
 const char *danger_of_stream(const struct guest *guest, const struct guest_disk *disk);
 
-/* Whether a view of this QEMU must be read, and its map amended, cluster by cluster.
+/* Whether reads over several clusters of a view of this QEMU may bring the disk as it is now, and
+ * its extent map tell of it.
  *
  * Before QEMU 8.0 hbitmap_status() calls a stretch that was copied to the scratch "not copied" when
  * it ends within the range asked about (fixed by QEMU's commit a4d5224c2c, "hbitmap: fix
- * hbitmap_status() return value for first dirty bit case").  A read or a block status over several
- * clusters may then see the disk as it is now.  A request within one cluster of the filter sees
- * the frozen one; and a map is right once all that the scratch holds has been added to it, since
- * what a guest has zeroed after the instant was copied there before. */
+ * hbitmap_status() return value for first dirty bit case"); QEMU then looks at the disk itself.  A
+ * read within one cluster of the filter is right.  A wide one is right if nothing of its range is
+ * in the scratch afterwards (checked_read.h), and the map is right once all that the scratch holds
+ * has been added to it, since what the guest zeroes is copied there before. */
 bool danger_of_wide_reads(const struct guest *guest);
 
 #endif

@@ -160,6 +160,7 @@ static bool open_handle(struct nbd_link *link, const char *export_name)
 	link->nbd = nbd_create();
 	if (!link->nbd || nbd_set_export_name(link->nbd, export_name) < 0 ||
 		nbd_add_meta_context(link->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
+		nbd_add_meta_context(link->nbd, NBD_CONTEXT_ALLOCATION_DEPTH) < 0 ||
 		nbd_set_pread_initialize(link->nbd, false) < 0) {
 		keep_failure(link);
 		return false;
@@ -241,13 +242,17 @@ static int on_extents(void *data, const char *context, uint64_t offset, uint32_t
 	size_t n_entries, int *error)
 {
 	struct nbd_request *request = data;
+	const bool depth = request->context != NULL;
 	uint64_t at = offset;
 
 	(void)error;
-	if (strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 || offset != request->offset)
+	if (strcmp(context, depth ? request->context : LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
+		offset != request->offset)
 		return 0;
 	for (size_t i = 0; i + 1 < n_entries; i += 2) {
-		request->extent(request, at, entries[i], (entries[i + 1] & LIBNBD_STATE_ZERO) != 0);
+		const uint32_t flags = entries[i + 1];
+		const bool empty = depth ? flags == 0 : (flags & LIBNBD_STATE_ZERO) != 0;
+		request->extent(request, at, entries[i], empty);
 		at += entries[i];
 	}
 	request->described_bytes = at - offset;

@@ -22,14 +22,18 @@ enum {
 	NBD_LINK_BYTES_IN_FLIGHT = 2 << 20,
 };
 
+/* The second map that a link asks for; QEMU's docs/interop/nbd.rst. */
+#define NBD_CONTEXT_ALLOCATION_DEPTH "qemu:allocation-depth"
+
 struct nbd_link;
 struct nbd_request;
 
 typedef void nbd_request_fn(struct nbd_request *request);
 
-/* A piece of the extent map; it may lie outside of what was asked. */
+/* A piece of the extent map; it may lie outside of what was asked.  `empty`: it reads as zeroes,
+ * or, asked about the depth of its allocation, nothing is allocated. */
 typedef void nbd_extent_fn(
-	struct nbd_request *request, uint64_t offset, uint64_t length, bool reads_as_zero);
+	struct nbd_request *request, uint64_t offset, uint64_t length, bool empty);
 
 /* Lives in a struct of whoever asks, until `done`. */
 struct nbd_request {
@@ -37,6 +41,7 @@ struct nbd_request {
 	uint32_t len;
 	uint8_t *bytes; /* where a read goes; NULL: it asks for the extent map */
 	nbd_extent_fn *extent; /* for the extent map: each piece, before `done` */
+	const char *context; /* which map; NULL: base:allocation */
 	nbd_request_fn *done; /* for the owner of the link to call; not called by the link */
 	void *owner; /* the asker's */
 

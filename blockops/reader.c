@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blockops/reader.h"
 
-#include "blockops/view_private.h"
+#include "blockops/checked_read.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -30,8 +30,8 @@ struct reader {
 	void *zeroes; /* a block of them, read-only */
 	struct slot *slots;
 	unsigned n_slots;
-	struct nbd_request requests[READER_REQUESTS];
-	struct nbd_request *spare;
+	struct checked_read reads[READER_REQUESTS];
+	struct checked_read *spare;
 	unsigned in_flight;
 
 	uint64_t offset, cursor, end; /* in the image; laid out up to the cursor */
@@ -49,7 +49,7 @@ struct reader {
 
 static void on_turn(uv_idle_t *handle);
 static void on_pace(uv_timer_t *timer);
-static void on_read(struct nbd_request *request);
+static void on_read(struct checked_read *read);
 
 static uint8_t *slot_memory(const struct reader *r, uint64_t block)
 {
@@ -68,9 +68,9 @@ static uint64_t block_end(const struct reader *r, uint64_t block)
 static bool read_segment(struct reader *r, struct segment *segment, uint8_t *bytes)
 {
 	struct view *view = r->image->view;
-	struct nbd_request *request = r->spare;
+	struct checked_read *read = r->spare;
 
-	if (!request || uv_is_active((uv_handle_t *)&r->pacer))
+	if (!read || uv_is_active((uv_handle_t *)&r->pacer))
 		return false;
 	if (segment->len > view->max_read_bytes)
 		segment->len = view->max_read_bytes;
@@ -82,13 +82,13 @@ static bool read_segment(struct reader *r, struct segment *segment, uint8_t *byt
 			return false;
 		}
 	}
-	r->spare = request->next;
-	request->offset = segment->guest_offset;
-	request->len = segment->len;
-	request->bytes = bytes;
+	r->spare = read->next;
+	read->offset = segment->guest_offset;
+	read->len = segment->len;
+	read->bytes = bytes;
 	r->slots[r->n_laid % r->n_slots].pending++;
 	r->in_flight++;
-	view_submit(view, request);
+	checked_read_submit(view, read);
 	return true;
 }
 
@@ -201,21 +201,21 @@ static void finish_close(struct reader *r)
 	closed(data);
 }
 
-static void on_read(struct nbd_request *request)
+static void on_read(struct checked_read *read)
 {
-	struct reader *r = request->owner;
+	struct reader *r = read->request.owner;
 
 	r->in_flight--;
 	if (r->closed) {
 		finish_close(r);
 		return;
 	}
-	const uint64_t slot = (uint64_t)(request->bytes - r->memory) / r->block_bytes;
+	const uint64_t slot = (uint64_t)(read->bytes - r->memory) / r->block_bytes;
 	/* A block that wasn't read stays pending, and never becomes ready. */
-	if (request->errnum == 0)
+	if (read->errnum == 0)
 		r->slots[slot].pending--;
-	request->next = r->spare;
-	r->spare = request;
+	read->next = r->spare;
+	r->spare = read;
 	fill(r);
 	tell(r);
 }
@@ -254,7 +254,7 @@ static void reader_close(struct stream_reader *base, stream_closed_fn *closed, v
 
 	r->closed = closed;
 	r->data = data;
-	r->in_flight -= view_withdraw(r->image->view, r);
+	r->in_flight -= checked_read_withdraw(r->image->view, r);
 	view_unwatch(&r->watcher);
 	uv_close((uv_handle_t *)&r->turn, on_handle_closed);
 	uv_close((uv_handle_t *)&r->pacer, on_handle_closed);
@@ -306,9 +306,9 @@ static struct reader *reader_new(const struct image_stream *image, uint64_t offs
 		return NULL;
 	}
 	for (size_t i = 0; i < READER_REQUESTS; i++) {
-		r->requests[i] =
-			(struct nbd_request){.owner = r, .done = on_read, .next = r->spare};
-		r->spare = &r->requests[i];
+		r->reads[i] = (struct checked_read){
+			.request = {.owner = r}, .done = on_read, .next = r->spare};
+		r->spare = &r->reads[i];
 	}
 	return r;
 }

@@ -120,7 +120,7 @@ struct qmpsnap_snapshot {
 	size_t n_disks;
 	bool multi; /* several disks of a running guest: they switch while it stands still */
 
-	bool narrow_reads; /* danger_of_wide_reads() */
+	bool check_reads; /* danger_of_wide_reads() */
 
 	/* What of ours may stand. */
 	struct guard *guard;

@@ -174,7 +174,7 @@ static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 		if (!take_disk(&s->disks[i], chosen[i], err))
 			return false;
 	}
-	s->narrow_reads = danger_of_wide_reads(&s->guest);
+	s->check_reads = danger_of_wide_reads(&s->guest);
 	s->multi = n > 1 && guest_is_running(&s->guest);
 	return true;
 }

@@ -33,6 +33,7 @@ static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	json_put_string(args, "id", name);
 	json_put_string(args, "name", name);
 	json_put_bool(args, "writable", false);
+	json_put_bool(args, "allocation-depth", s->reading == 1);
 	disk_command(s, d, "block-export-add", args);
 }
 
@@ -76,8 +77,7 @@ static void open_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	disk_node(s, d, readings[s->reading].export_role, name);
 	const struct view_options options = {.export_name = name,
 		.disk = d->label,
-		.expected_size_bytes = d->virtual_size_bytes,
-		.max_read_bytes = s->narrow_reads ? CLUSTER_BYTES : 0};
+		.expected_size_bytes = d->virtual_size_bytes};
 	if (connect_all(d, fds, copies, n, &err)) {
 		if (guard_tell_connections(d, copies, n, &err)) {
 			*view = view_open(s->loop, fds, n, &options, on_view_ready, d, &err);
@@ -99,11 +99,13 @@ static void open_views(struct qmpsnap_snapshot *s)
 
 static void next_reading(struct qmpsnap_snapshot *s)
 {
-	if (s->reading == 0 && s->narrow_reads) {
+	if (s->reading == 0 && s->check_reads) {
 		s->reading = 1;
 		disks_in_order(s, add_export, open_views);
 		return;
 	}
+	for (size_t i = 0; s->check_reads && i < s->n_disks; i++)
+		view_check_reads(s->disks[i].view, s->disks[i].scratch_view);
 	server_unlink(s);
 	flow_done(&s->flow, &s->disk_err);
 }

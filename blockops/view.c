@@ -208,7 +208,7 @@ static struct view *view_new(uv_loop_t *loop, size_t n_links, const struct view_
 	}
 	view->n_links = n_links;
 	view->size_bytes = options->expected_size_bytes;
-	view->max_read_bytes = options->max_read_bytes ? options->max_read_bytes : UINT32_MAX;
+	view->max_read_bytes = UINT32_MAX;
 	view->waiting_tail = &view->waiting;
 	view->watchers.next = view->watchers.prev = &view->watchers;
 	return view;
@@ -242,6 +242,11 @@ struct view *view_open(uv_loop_t *loop, const int *fds, size_t n_fds,
 	for (size_t i = 0; i < n_fds; i++)
 		nbd_link_open(&view->links[i], loop, fds[i], &link_options);
 	return view;
+}
+
+void view_check_reads(struct view *view, struct view *scratch)
+{
+	view->scratch = scratch;
 }
 
 struct stream *view_stream(struct view *view, const struct layout *layout, uint32_t block_bytes,

@@ -22,7 +22,6 @@ struct view_options {
 	const char *export_name;
 	const char *disk; /* what messages call it */
 	uint64_t expected_size_bytes; /* the export must have just this size */
-	uint32_t max_read_bytes; /* no read crosses a multiple of it (CLUSTER_BYTES); 0: any may */
 };
 
 /* Negotiates on `n_fds` (1 or more) connected sockets, which it owns from now on.  `ready` fires
@@ -35,6 +34,10 @@ struct view *view_open(uv_loop_t *loop, const int *fds, size_t n_fds,
  * it to `map`, an initialized one, and seals it.  An extent counts as empty only when the server
  * says that it reads as zeroes.  `done` fires once, later. */
 void view_map(struct view *view, struct cluster_map *map, view_done_fn *done, void *data);
+
+/* From now on reads are checked against the export of the view's scratch, which must be served with
+ * its allocation depth (see checked_read.h).  `scratch` must be ready, and outlive the readers. */
+void view_check_reads(struct view *view, struct view *scratch);
 
 /* The image's bytes as `layout` lays them out, read from this view.  `ring_blocks` blocks of
  * `block_bytes` a reader, allocated when a reader is opened.  One a view: a second

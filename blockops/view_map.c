@@ -17,12 +17,11 @@ static void end_mapping(struct view *view)
 	done(view_failed(view) ? &view->err : NULL, mapping->data);
 }
 
-static void on_extent(
-	struct nbd_request *request, uint64_t offset, uint64_t length, bool reads_as_zero)
+static void on_extent(struct nbd_request *request, uint64_t offset, uint64_t length, bool empty)
 {
 	struct view *view = request->owner;
 
-	if (!reads_as_zero)
+	if (!empty)
 		cluster_map_set(view->mapping.map, offset, length);
 }
 

@@ -35,6 +35,7 @@ struct view {
 	struct nbd_link *links;
 	size_t n_links, n_opened, n_closed;
 	uint32_t max_read_bytes;
+	struct view *scratch; /* what wide reads are checked against; NULL: they aren't */
 	struct qmpsnap_error err; /* code OK: none */
 	view_done_fn *ready; /* NULL: was told */
 	void *ready_data;

@@ -18,6 +18,7 @@ TOP = HERE.parents[1]
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 RUN_BYTES = 16 * MIB  # of data, with as long a hole behind it
 VIEW = "frozen"
+SCRATCH = "bench-scratch"
 
 
 def assert_same(disk, image):
@@ -100,11 +101,10 @@ class Bench:
         ask = self.guest.monitor.command
         device, node = "/machine/peripheral/vd0/virtio-backend", "drive0"
         scratch, socket = self.guest.folder / "view.scratch", self.guest.folder / "view.sock"
-        with open(scratch, "wb") as out:
-            out.truncate(self.disk.size)
+        images.create(scratch, "qcow2", self.disk.size)
         with contextlib.ExitStack() as undo:
             undo.callback(scratch.unlink)
-            ask("blockdev-add", driver="raw", node_name="view-scratch",
+            ask("blockdev-add", driver="qcow2", node_name="view-scratch",
                 file={"driver": "file", "filename": str(scratch)})
             undo.callback(ask, "blockdev-del", node_name="view-scratch")
             ask("blockdev-add", **{"driver": "copy-before-write", "node-name": "view-filter",
@@ -119,6 +119,8 @@ class Bench:
             undo.callback(ask, "nbd-server-stop")
             ask("block-export-add", type="nbd", id=VIEW, name=VIEW, node_name="view",
                 writable=False)
+            ask("block-export-add", **{"type": "nbd", "id": SCRATCH, "name": SCRATCH,
+                                       "node-name": "view-scratch", "allocation-depth": True})
             yield socket
 
     def of_view(self, make_command):

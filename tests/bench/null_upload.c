@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * null_upload SOCKET EXPORT SIZE QEMU_MAJOR URL [DIGEST] - PUTs an NBD export as qcow2 to a URL,
+ * null_upload SOCKET EXPORT SCRATCH SIZE URL [DIGEST] - PUTs an NBD export as qcow2 to a URL,
  * with the code and the settings of a snapshot (view, layout, reader, pump, HTTP) and nothing
  * else: no monitor, no store.  Without DIGEST none is computed, which no real store allows.
- * QEMU_MAJOR is the exporter's version: it decides how wide its views are read. */
+ * SCRATCH is the export of the view's scratch, which the reads are checked against, as they must
+ * be with a QEMU before 8.0; "-": they aren't. */
 #include "base/error.h"
-#include "blockops/dangers.h"
 #include "blockops/snapshot.h"
 #include "blockops/view.h"
 #include "upload/http.h"
@@ -21,12 +21,13 @@
 struct run {
 	uv_loop_t loop;
 	const char *url, *digest;
-	struct view *view;
+	struct view *view, *scratch;
 	struct cluster_map map;
 	struct layout layout;
 	struct stream *stream;
 	struct pump *pump;
 	struct http *http;
+	unsigned n_opened;
 	struct qmpsnap_error err;
 };
 
@@ -40,6 +41,8 @@ static void on_pump_closed(void *data)
 	struct run *run = data;
 
 	view_close(run->view, on_view_closed, NULL);
+	if (run->scratch)
+		view_close(run->scratch, on_view_closed, NULL);
 }
 
 static void end(struct run *run, const struct qmpsnap_error *err)
@@ -110,10 +113,13 @@ static void on_opened(const struct qmpsnap_error *err, void *data)
 {
 	struct run *run = data;
 
-	if (err)
+	if (err) {
 		end(run, err);
-	else
+	} else if (++run->n_opened == (run->scratch ? 2 : 1)) {
+		if (run->scratch)
+			view_check_reads(run->view, run->scratch);
 		view_map(run->view, &run->map, on_map, run);
+	}
 }
 
 static bool connect_to(const char *path, int *fd, struct qmpsnap_error *err)
@@ -127,28 +133,35 @@ static bool connect_to(const char *path, int *fd, struct qmpsnap_error *err)
 	return true;
 }
 
-static bool start(struct run *run, char *const *args, struct qmpsnap_error *err)
+static struct view *open_export(
+	struct run *run, char *const *args, const char *export, size_t n, struct qmpsnap_error *err)
 {
-	const struct guest guest = {.major = (unsigned)strtoul(args[3], NULL, 10)};
-	const struct view_options options = {.export_name = args[1],
+	const struct view_options options = {.export_name = export,
 		.disk = "bench",
-		.expected_size_bytes = strtoull(args[2], NULL, 10),
-		.max_read_bytes = danger_of_wide_reads(&guest) ? CLUSTER_BYTES : 0};
+		.expected_size_bytes = run->map.virtual_size_bytes};
 	int fds[SNAPSHOT_CONNECTIONS];
 
+	for (size_t i = 0; i < n; i++) {
+		if (!connect_to(args[0], &fds[i], err))
+			return NULL;
+	}
+	return view_open(&run->loop, fds, n, &options, on_opened, run, err);
+}
+
+static bool start(struct run *run, char *const *args, struct qmpsnap_error *err)
+{
 	run->url = args[4];
 	run->digest = args[5];
-	for (size_t i = 0; i < SNAPSHOT_CONNECTIONS; i++) {
-		if (!connect_to(args[0], &fds[i], err))
-			return false;
-	}
-	if (!cluster_map_init(&run->map, options.expected_size_bytes, err))
+	if (!cluster_map_init(&run->map, strtoull(args[3], NULL, 10), err))
 		return false;
 	run->http = http_new(&run->loop, err);
 	if (!run->http)
 		return false;
-	run->view = view_open(&run->loop, fds, SNAPSHOT_CONNECTIONS, &options, on_opened, run, err);
-	return run->view != NULL;
+	run->view = open_export(run, args, args[1], SNAPSHOT_CONNECTIONS, err);
+	if (!run->view || strcmp(args[2], "-") == 0)
+		return run->view != NULL;
+	run->scratch = open_export(run, args, args[2], 1, err);
+	return run->scratch != NULL;
 }
 
 int main(int argc, char **argv)
@@ -158,7 +171,7 @@ int main(int argc, char **argv)
 
 	if (argc < 6 || argc > 7) {
 		(void)fprintf(
-			stderr, "usage: null_upload SOCKET EXPORT SIZE QEMU_MAJOR URL [DIGEST]\n");
+			stderr, "usage: null_upload SOCKET EXPORT SCRATCH SIZE URL [DIGEST]\n");
 		return 2;
 	}
 	if (uv_loop_init(&run.loop) < 0)
