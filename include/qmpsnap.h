@@ -30,25 +30,25 @@ QMPSNAP_API const char *qmpsnap_version(void);
 /* What kind of failure it was; the numbers are the command's exit codes. */
 enum qmpsnap_code {
 	QMPSNAP_OK = 0,
-	QMPSNAP_INTERNAL = 1,      /* a bug, or no memory */
-	QMPSNAP_USAGE = 2,         /* the request itself is wrong */
-	QMPSNAP_REFUSED = 3,       /* refused before anything was touched */
-	QMPSNAP_QEMU = 4,          /* QEMU said no, or is gone */
-	QMPSNAP_STORE = 5,         /* the image store said no, or is gone */
-	QMPSNAP_VIEW = 6,          /* the frozen view broke, or the scratch is full */
-	QMPSNAP_DEADLINE = 7,      /* something took too long */
-	QMPSNAP_AGENT = 8,         /* the guest agent */
-	QMPSNAP_UNDO = 9,          /* not all could be undone: the message lists what is left */
+	QMPSNAP_INTERNAL = 1, /* a bug, or no memory */
+	QMPSNAP_USAGE = 2, /* the request itself is wrong */
+	QMPSNAP_REFUSED = 3, /* refused before anything was touched */
+	QMPSNAP_QEMU = 4, /* QEMU said no, or is gone */
+	QMPSNAP_STORE = 5, /* the image store said no, or is gone */
+	QMPSNAP_VIEW = 6, /* the frozen view broke, or the scratch is full */
+	QMPSNAP_DEADLINE = 7, /* something took too long */
+	QMPSNAP_AGENT = 8, /* the guest agent */
+	QMPSNAP_UNDO = 9, /* not all could be undone: the message lists what is left */
 	QMPSNAP_INTERRUPTED = 130, /* SIGINT */
-	QMPSNAP_TERMINATED = 143,  /* SIGTERM */
+	QMPSNAP_TERMINATED = 143, /* SIGTERM */
 };
 
 /* An error by value: no ownership, no allocation, outlives the callback that brought it. */
 struct qmpsnap_error {
 	enum qmpsnap_code code;
-	int detail;        /* errno, HTTP status or CURLcode where one is known, else 0 */
+	int detail; /* errno, HTTP status or CURLcode where one is known, else 0 */
 	char message[512]; /* one phrase: what failed, on which disk, VM or URL, and why */
-	char hint[320];    /* what the user can do, or "" */
+	char hint[320]; /* what the user can do, or "" */
 };
 
 /* ---- Log --------------------------------------------------------------------------------- */
@@ -69,9 +69,9 @@ QMPSNAP_API void qmpsnap_log_to(enum qmpsnap_log_level level, qmpsnap_log_fn *fn
 struct qmpsnap_store;
 
 struct qmpsnap_store_options {
-	bool force;            /* `file:` may replace an existing file */
-	int stdout_fd;         /* the descriptor behind the store "-"; 0 means 1 */
-	bool buffered_writes;  /* no O_DIRECT; for tests and odd file systems */
+	bool force; /* `file:` may replace an existing file */
+	int stdout_fd; /* the descriptor behind the store "-"; 0 means 1 */
+	bool buffered_writes; /* no O_DIRECT; for tests and odd file systems */
 };
 
 /* Opens the store named by `spec`: dir:PATH, file:PATH, -, glance:URL.  NULL spec: the default
@@ -85,8 +85,7 @@ QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store);
 
 /* ---- Inspect ----------------------------------------------------------------------------- */
 
-typedef void qmpsnap_json_fn(
-	const struct qmpsnap_error *err, const char *json, void *data);
+typedef void qmpsnap_json_fn(const struct qmpsnap_error *err, const char *json, void *data);
 
 /* Asks the QEMU at `qmp_address` (unix:PATH, any word with a '/', fd:N) what it is, and calls
  * `done` once with a JSON text (the members are listed in qmpsnap(1), "INSPECT") or an error. */
@@ -99,30 +98,31 @@ enum qmpsnap_format { QMPSNAP_QCOW2, QMPSNAP_RAW };
 
 struct qmpsnap_snapshot_options {
 	const char *qmp_address;
-	const char *store_spec;       /* what `store` was opened with; the guard opens it again */
-	const char *name;             /* NULL: <guest>-<UTC time> */
-	const char *guest_id;         /* NULL: QEMU's name, else UUID, else the socket's name */
-	const char *const *disks;     /* device id, QOM path, drive id, node name or file */
-	size_t n_disks;               /* 0: all inserted writable disks */
+	const char *store_spec; /* what `store` was opened with; the guard opens it again */
+	const char *name; /* NULL: <guest>-<UTC time> */
+	const char *guest_id; /* NULL: QEMU's name, else UUID, else the socket's name */
+	const char *const *disks; /* device id, QOM path, drive id, node name or file */
+	size_t n_disks; /* 0: all inserted writable disks */
 	enum qmpsnap_format format;
 	const char *const *properties; /* "KEY=VALUE" */
 	size_t n_properties;
-	uint64_t speed_bytes_per_s;    /* over all disks; 0: no limit */
-	const char *scratch_dir;       /* NULL: $TMPDIR, else /var/tmp */
-	uint64_t scratch_limit_bytes;  /* 0: free space less the larger of 5 % and 1 GiB */
-	unsigned parallel;             /* disks uploaded at once; 0: 2 */
-	const char *guard_path;        /* the qmpsnap-guard executable; NULL: beside this one */
-	bool no_guard;                 /* run without one */
-	bool dry_run;                  /* report the steps as events, touch nothing */
+	uint64_t speed_bytes_per_s; /* over all disks; 0: no limit */
+	const char *scratch_dir; /* NULL: $TMPDIR, else /var/tmp */
+	uint64_t scratch_limit_bytes; /* 0: free space less the larger of 5 % and 1 GiB */
+	unsigned parallel; /* disks uploaded at once; 0: 2 */
+	const char *guard_path; /* the qmpsnap-guard executable; NULL: beside this one */
+	bool no_guard; /* run without one */
+	bool dry_run; /* report the steps as events, touch nothing */
 };
 
 enum qmpsnap_event_kind {
-	QMPSNAP_EVENT_PLAN,     /* dry run: `text` is a step that would run */
-	QMPSNAP_EVENT_STATE,    /* `text` is Nova's name of the state reached */
-	QMPSNAP_EVENT_STEP,     /* `text` names the step, `phase` says what about it */
+	QMPSNAP_EVENT_PLAN, /* dry run: `text` is a step that would run */
+	QMPSNAP_EVENT_STATE, /* `text` is Nova's name of the state reached */
+	QMPSNAP_EVENT_STEP, /* `text` names the step, `phase` says what about it */
 	QMPSNAP_EVENT_PROGRESS, /* `disk`, `done_bytes`, `total_bytes` */
-	QMPSNAP_EVENT_WARNING,  /* `text` */
-	QMPSNAP_EVENT_IMAGE,    /* `text` is the location of an image just published, `disk` its disk */
+	QMPSNAP_EVENT_WARNING, /* `text` */
+	QMPSNAP_EVENT_IMAGE, /* `text` is the location of an image just published, `disk` its disk
+			      */
 };
 
 enum qmpsnap_phase { QMPSNAP_BEGIN, QMPSNAP_END, QMPSNAP_UNDO_BEGIN, QMPSNAP_UNDO_END };
@@ -136,29 +136,29 @@ struct qmpsnap_event {
 };
 
 struct qmpsnap_image {
-	char id[37];           /* UUID, also the record's id in the store */
+	char id[37]; /* UUID, also the record's id in the store */
 	char *name;
-	char *disk;            /* the disk's short name */
-	char *location;        /* path or URL */
+	char *disk; /* the disk's short name */
+	char *location; /* path or URL */
 	enum qmpsnap_format format;
-	uint64_t size_bytes;   /* of the image */
+	uint64_t size_bytes; /* of the image */
 	uint64_t virtual_size_bytes;
 	char digest_algorithm[16]; /* "sha256", ...; "" where the store confirms none */
-	char digest[129];          /* hex */
+	char digest[129]; /* hex */
 };
 
 struct qmpsnap_result {
 	char run[11];
 	char set[37];
-	const char *method;      /* "stream" */
-	const char *reason;      /* why this method, one sentence */
+	const char *method; /* "stream" */
+	const char *reason; /* why this method, one sentence */
 	const char *consistency; /* "crash", "paused" */
-	char instant[28];        /* UTC, "2026-11-23T13:20:14.123Z"; "" when not reached */
-	double stopped_ms;       /* how long the guest stood still for us */
+	char instant[28]; /* UTC, "2026-11-23T13:20:14.123Z"; "" when not reached */
+	double stopped_ms; /* how long the guest stood still for us */
 	double total_ms;
-	uint64_t scratch_bytes;  /* most that the guest's overwrites took */
+	uint64_t scratch_bytes; /* most that the guest's overwrites took */
 	const struct qmpsnap_image *images;
-	size_t n_images;         /* 0 unless all were published */
+	size_t n_images; /* 0 unless all were published */
 	const struct qmpsnap_error *undo_error; /* what could not be undone, or NULL */
 };
 
