@@ -82,6 +82,12 @@ static void on_pause_deadline(uv_timer_t *timer)
 		kill(g->main_pid, SIGKILL);
 }
 
+static void take_running(struct guard_process *g)
+{
+	g->s->stopped = false;
+	uv_timer_stop(&g->pause_timer);
+}
+
 static void take_step(struct guard_process *g, struct json_object *record)
 {
 	const char *step = json_string(record, "step");
@@ -91,12 +97,11 @@ static void take_step(struct guard_process *g, struct json_object *record)
 		return;
 	/* The pause, the instant and the resumption are told as one. */
 	(void)snprintf(g->last_step, sizeof(g->last_step), "%s", pauses ? "resume" : step);
-	g->s->stopped = pauses;
+	take_running(g);
 	if (pauses) {
+		g->s->stopped = true;
 		g->s->stopped_ns = uv_hrtime();
 		uv_timer_start(&g->pause_timer, on_pause_deadline, SNAPSHOT_PAUSE_MS, 0);
-	} else {
-		uv_timer_stop(&g->pause_timer);
 	}
 }
 
@@ -158,6 +163,8 @@ static bool take(struct guard_process *g, struct json_object *record, const int 
 		take_scratch(d, record, fds, n);
 	else if (strcmp(kind, "connections") == 0 && d)
 		take_connections(d, fds, n);
+	else if (strcmp(kind, "running") == 0)
+		take_running(g);
 	else if (strcmp(kind, "published") == 0)
 		g->published = true;
 	else if (strcmp(kind, "end") == 0)
@@ -180,16 +187,16 @@ static void on_unwound(struct qmpsnap_snapshot *s, void *data)
 	struct guard_process *g = data;
 	const struct qmpsnap_error *left = &s->flow.undo_err;
 
-	if (left->code == QMPSNAP_OK) {
+	if (left->code == QMPSNAP_OK && g->exit_code == QMPSNAP_OK) {
 		log_line(QMPSNAP_LOG_WARNING,
 			"run %s was killed in its step %s; all of it has been undone", s->run,
 			g->last_step);
 	} else {
 		g->exit_code = QMPSNAP_UNDO;
 		log_line(QMPSNAP_LOG_WARNING,
-			"run %s was killed in its step %s; not all could be undone: %s; run "
+			"run %s was killed in its step %s; not all could be undone%s%s; run "
 			"`qmpsnap recover`",
-			s->run, g->last_step, left->message);
+			s->run, g->last_step, left->message[0] ? ": " : "", left->message);
 	}
 	close_up(g);
 }
@@ -225,8 +232,10 @@ static void take_over(struct guard_process *g)
 	}
 	reopen_store(g);
 	g->s->qmp = qmp_adopt(&g->loop, g->monitor_fd, NULL, on_lost, g, &err);
-	if (!g->s->qmp)
+	if (!g->s->qmp) {
+		g->exit_code = QMPSNAP_UNDO;
 		log_line(QMPSNAP_LOG_WARNING, "the monitor can't be taken over: %s", err.message);
+	}
 	unwind(g->s, g->last_step, on_unwound, g);
 }
 

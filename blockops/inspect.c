@@ -37,7 +37,8 @@ static bool has_mapping(struct json_object *result)
 	return json_length(result) > 0;
 }
 
-static void take_answer(struct inspect *in, struct json_object *result)
+/* False without memory: what isn't known must not pass for "no iothread". */
+static bool take_answer(struct inspect *in, struct json_object *result)
 {
 	struct guest_disk *disk = current(in);
 	const char *text = json_object_is_type(result, json_type_string)
@@ -46,35 +47,45 @@ static void take_answer(struct inspect *in, struct json_object *result)
 
 	switch ((enum question)in->question) {
 	case ASK_TYPE:
-		disk->driver = text ? strdup(text) : NULL;
+		if (text && !(disk->driver = strdup(text)))
+			return false;
 		disk->firmware = text && strncmp(text, "cfi.pflash", 10) == 0;
 		break;
 	case ASK_PARENT_BUS:
 		in->owner = guest_iothread_owner(disk, text);
 		break;
 	case ASK_IOTHREAD:
-		disk->iothread = text && text[0] ? strdup(text) : NULL;
+		if (text && text[0] && !(disk->iothread = strdup(text)))
+			return false;
 		break;
 	case ASK_IOTHREAD_MAPPING:
-		if (!disk->iothread && has_mapping(result))
-			disk->iothread = strdup("iothread-vq-mapping");
+		if (!disk->iothread && has_mapping(result) &&
+			!(disk->iothread = strdup("iothread-vq-mapping")))
+			return false;
 		break;
 	case ASK_NOTHING:
 		break;
 	}
 	in->question++;
+	return true;
 }
 
-/* A device without the property asked for answers with an error: the same as nothing. */
+/* A device without the property asked for answers with an error: the same as nothing.  No answer
+ * isn't. */
 static void on_answer(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct inspect *in = data;
 
-	if (err && qmp_is_lost(in->qmp)) {
+	if (err && !qmp_error_class(in->qmp)[0]) {
 		finish(in, err);
 		return;
 	}
-	take_answer(in, result);
+	if (!take_answer(in, result)) {
+		struct qmpsnap_error mine;
+		error_no_memory(&mine);
+		finish(in, &mine);
+		return;
+	}
 	ask_about_disk(in);
 }
 

@@ -97,8 +97,13 @@ static void on_end(struct flow *f, void *self)
 	}
 	for (size_t i = 0; i < s->n_disks; i++)
 		s->result.scratch_bytes += s->disks[i].scratch_seen_bytes;
-	if (f->undo_err.code != QMPSNAP_OK)
+	if (f->undo_err.code != QMPSNAP_OK) {
+		if (!f->undo_err.hint[0])
+			error_hint(&f->undo_err,
+				"`qmpsnap recover --qmp %s` removes the rest once QEMU answers",
+				s->address.text);
 		s->result.undo_error = &f->undo_err;
+	}
 	s->result.total_ms = (double)(uv_hrtime() - s->started_ns) / 1e6;
 	s->done(failed ? &f->err : NULL, &s->result, s->data);
 	free(images);
@@ -193,6 +198,10 @@ static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapsh
 /* A dry run ends with the plan. */
 static void on_first_turn(struct qmpsnap_snapshot *s)
 {
+	if (flow_failed(&s->flow)) { /* cancelled before it began */
+		on_end(&s->flow, s);
+		return;
+	}
 	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_snapshot_pending");
 	flow_run(&s->flow, stream_steps,
 		s->dry_run ? stream_step_index("plan") + 1 : n_stream_steps, s, on_end,

@@ -170,8 +170,9 @@ size_t stream_step_index(const char *name); /* n_stream_steps: no such step */
 /* ---- Shared by the step functions (snapshot_tools.c) ---- */
 
 /* Calls `fn` for each disk, first to last when going forward and last to first in an undo; each
- * call ends in one disk_done(), at once or later.  Forward, the first error ends the step; an undo
- * goes on.  Then calls `then`, which ends the step; NULL: flow_done() with s->disk_err. */
+ * call ends in one disk_done(), at once or later.  Forward, the first error or a cancel ends the
+ * step; an undo goes on.  Then calls `then`, which ends the step; NULL: flow_done() with
+ * s->disk_err. */
 void disks_in_order(struct qmpsnap_snapshot *s, disk_fn *fn, snapshot_fn *then);
 void disk_done(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err);
 

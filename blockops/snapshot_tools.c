@@ -13,7 +13,7 @@
 static void next_disk(struct qmpsnap_snapshot *s)
 {
 	const bool back = s->flow.unwinding;
-	const bool failed = s->disk_err.code != QMPSNAP_OK && !back;
+	const bool failed = !back && (s->disk_err.code != QMPSNAP_OK || flow_failed(&s->flow));
 
 	if (s->disk_at < s->n_disks && !failed)
 		s->disk_fn(s, &s->disks[back ? s->n_disks - 1 - s->disk_at : s->disk_at]);

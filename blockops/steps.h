@@ -20,6 +20,8 @@ bool guard_tell_server(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 bool guard_tell_scratch(struct snapshot_disk *d, struct qmpsnap_error *err);
 bool guard_tell_connections(
 	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err);
+/* No `stop` of ours stands any more: a guard must not send `cont`, nor end us for being slow. */
+void guard_tell_running(struct qmpsnap_snapshot *s);
 void guard_tell_published(struct qmpsnap_snapshot *s);
 
 /* steps_server.c: QEMU's NBD server on a socket of ours */
@@ -50,7 +52,9 @@ flow_fn export_add, export_remove;
 
 /* steps_view.c: the frozen views and their maps */
 flow_fn view_add, view_remove;
-flow_fn map_read, map_cancel;
+flow_fn map_read;
+/* Nothing is waited for any more that the views should bring: also from a QEMU that hangs. */
+flow_fn views_cancel;
 /* A read of a view failed with `err`: finds out whether QEMU is gone, the scratch full or the view
  * broken, says so in *err and calls `told`, later. */
 void view_diagnose(struct snapshot_disk *d, const struct qmpsnap_error *err, diagnosed_fn *told);

@@ -148,6 +148,20 @@ static bool take_disk(
 	return true;
 }
 
+/* What nobody asked to leave out. */
+static void note_skipped(const struct guest *guest)
+{
+	for (size_t i = 0; i < guest->n_disks; i++) {
+		const struct guest_disk *disk = &guest->disks[i];
+
+		if (!disk->inserted)
+			log_line(QMPSNAP_LOG_INFO, "drive %s is empty and is skipped", disk->id);
+		else if (disk->read_only && !disk->firmware)
+			log_line(QMPSNAP_LOG_WARNING, "disk %s is read-only and is skipped",
+				disk->id);
+	}
+}
+
 static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	const struct guest_disk *chosen[GUEST_MAX_DISKS];
@@ -156,6 +170,8 @@ static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 
 	if (!method_select(&s->guest, (const char *const *)s->wanted, s->n_wanted, chosen, &n, err))
 		return false;
+	if (s->n_wanted == 0)
+		note_skipped(&s->guest);
 	const unsigned most = s->store ? s->store->ops->max_images : 0;
 	if (n > SNAPSHOT_MAX_DISKS || (most && n > most)) {
 		error_set(err, QMPSNAP_USAGE, "%zu disks are chosen and %s takes %u", n,

@@ -88,6 +88,33 @@ static void on_stopped(struct json_object *result, const struct qmpsnap_error *e
 	flow_done(&s->flow, err);
 }
 
+/* `stop` succeeds on a guest that doesn't run, too, and the `cont` after it would then continue
+ * what others had stopped since the guest was inspected. */
+static void on_status_before(
+	struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	const char *status = json_string(result, "status");
+	struct qmpsnap_error mine;
+
+	if (!err && !flow_failed(&s->flow) && (!status || strcmp(status, "running") != 0)) {
+		error_set(&mine, QMPSNAP_QEMU,
+			"the guest was stopped by others while its snapshot was being prepared");
+		error_hint(&mine, "run it again");
+		err = &mine;
+	}
+	if (err || flow_failed(&s->flow)) {
+		guard_tell_running(s);
+		flow_done(&s->flow, err);
+		return;
+	}
+	struct qmp_request *stop = s->stop_request;
+	s->stop_request = NULL;
+	s->stopped = true; /* before the answer: a lost answer is undone too */
+	s->stopped_ns = uv_hrtime();
+	qmp_send(s->qmp, stop, 0, on_stopped, s);
+}
+
 void guest_pause(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
@@ -98,16 +125,13 @@ void guest_pause(struct flow *f, void *self)
 		flow_done(f, &err);
 		return;
 	}
-	struct qmp_request *stop = s->stop_request;
-	s->stop_request = NULL;
-	s->stopped = true; /* before the answer: a lost answer is undone too */
-	s->stopped_ns = uv_hrtime();
-	qmp_send(s->qmp, stop, 0, on_stopped, s);
+	qmp_execute(s->qmp, "query-status", NULL, on_status_before, s);
 }
 
 static void took_up_again(struct qmpsnap_snapshot *s)
 {
 	s->stopped = false;
+	guard_tell_running(s);
 	s->result.stopped_ms += (double)(uv_hrtime() - s->stopped_ns) / 1e6;
 }
 
@@ -192,11 +216,22 @@ void guest_resume(struct flow *f, void *self)
 
 /* ---- Undo ---- */
 
+/* While the guest stands still for us no deadline ends the undo: QEMU drops the commands of a
+ * client that closes, and nobody else would continue the guest.  QEMU answers when it is free. */
+static bool waits_on(const struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	return err && err->code == QMPSNAP_DEADLINE && s->stopped && !snapshot_qemu_is_gone(s);
+}
+
 static void on_unpaused(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
 	(void)result;
+	if (waits_on(s, err)) {
+		guest_unpause(&s->flow, s);
+		return;
+	}
 	if (!err)
 		took_up_again(s);
 	flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
@@ -208,6 +243,10 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 	struct qmpsnap_snapshot *s = data;
 	const char *status = json_string(result, "status");
 
+	if (waits_on(s, err)) {
+		guest_unpause(&s->flow, s);
+		return;
+	}
 	if (err || !status || strcmp(status, "paused") != 0) {
 		if (!err)
 			took_up_again(s);
@@ -245,14 +284,30 @@ static bool is_on_filter(const struct snapshot_disk *d, struct json_object *bloc
 	return false;
 }
 
+static void switch_back(struct qmpsnap_snapshot *s, struct snapshot_disk *d);
+
+static void on_switched_back(
+	struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+
+	(void)result;
+	if (waits_on(d->snapshot, err))
+		switch_back(d->snapshot, d);
+	else
+		disk_done(d->snapshot, snapshot_qemu_is_gone(d->snapshot) ? NULL : err);
+}
+
+/* Asked each time, since QEMU 7.2 aborts at a qom-set to the node that is there already. */
 static void on_block(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct snapshot_disk *d = data;
 
 	if (!err && is_on_filter(d, result))
-		disk_command(d->snapshot, d, "qom-set", switch_arguments(d, d->node));
+		qmp_execute(d->snapshot->qmp, "qom-set", switch_arguments(d, d->node),
+			on_switched_back, d);
 	else
-		disk_done(d->snapshot, snapshot_qemu_is_gone(d->snapshot) ? NULL : err);
+		on_switched_back(NULL, err, d);
 }
 
 static void switch_back(struct qmpsnap_snapshot *s, struct snapshot_disk *d)

@@ -122,6 +122,12 @@ void guard_tell_step(struct qmpsnap_snapshot *s, const struct flow_step *step)
 	tell(s, record);
 }
 
+void guard_tell_running(struct qmpsnap_snapshot *s)
+{
+	if (s->guard)
+		tell(s, new_record("running"));
+}
+
 void guard_tell_published(struct qmpsnap_snapshot *s)
 {
 	if (s->guard)

@@ -108,15 +108,16 @@ static void on_put(const struct qmpsnap_error *err, void *data)
 	struct snapshot_disk *d = data;
 	struct qmpsnap_snapshot *s = d->snapshot;
 
+	/* Until it is diagnosed it counts as under way, and isn't begun again. */
+	if (err && err->code == QMPSNAP_VIEW && s->upload_err.code == QMPSNAP_OK) {
+		view_diagnose(d, err, upload_ended);
+		return;
+	}
 	d->uploading = false;
 	if (!err) {
 		d->uploaded = true;
 		snapshot_tell_disk(d, QMPSNAP_EVENT_PROGRESS, NULL, d->stream->size_bytes,
 			d->stream->size_bytes);
-	}
-	if (err && err->code == QMPSNAP_VIEW && s->upload_err.code == QMPSNAP_OK) {
-		view_diagnose(d, err, upload_ended);
-		return;
 	}
 	struct qmpsnap_error mine = {0};
 	if (err) {
@@ -166,26 +167,22 @@ void images_upload(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 
+	(void)f;
 	s->upload_err = (struct qmpsnap_error){0};
 	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_uploading");
 	for (size_t i = 0; i < s->n_disks; i++) {
 		struct snapshot_disk *d = &s->disks[i];
 		d->stream = view_stream(
 			d->view, &d->layout, SNAPSHOT_BLOCK_BYTES, ring_blocks(s), &s->pace);
-		if (!d->stream) {
-			struct qmpsnap_error err;
-			error_no_memory(&err);
-			flow_done(f, &err);
-			return;
-		}
 	}
 	start_uploads(s);
 }
 
+/* A put ends only when none of its reads is under way. */
 void images_upload_cancel(struct flow *f, void *self)
 {
-	(void)f;
 	stop_uploads(self);
+	views_cancel(f, self);
 }
 
 /* ---- publish ---- */

@@ -91,7 +91,7 @@ void map_read(struct flow *f, void *self)
 	disks_in_order(self, read_map, amend_maps);
 }
 
-void map_cancel(struct flow *f, void *self)
+void views_cancel(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 

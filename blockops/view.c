@@ -129,8 +129,15 @@ static void on_opened(struct nbd_link *link)
 		view_fail(view, &err);
 		return;
 	}
+	if (most < CLUSTER_BYTES) {
+		error_set(&err, QMPSNAP_VIEW,
+			"disk %s: the NBD server takes reads of %" PRIu32 " bytes", view->disk,
+			most);
+		view_fail(view, &err);
+		return;
+	}
 	if (most < view->max_read_bytes)
-		view->max_read_bytes = most;
+		view->max_read_bytes = most - most % CLUSTER_BYTES;
 	if (++view->n_opened == view->n_links)
 		tell_ready(view, NULL);
 }

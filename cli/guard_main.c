@@ -5,6 +5,7 @@
  */
 #include <qmpsnap.h>
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,18 @@ static int control_fd(const char *text)
 	return fd;
 }
 
+/* The standard error that the main process had.  A reader of it that has stopped must not hold up
+ * the undo: what it doesn't take at once isn't told. */
+static void say(enum qmpsnap_log_level level, const char *message, void *data)
+{
+	struct pollfd errors = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	(void)level;
+	(void)data;
+	if (poll(&errors, 1, 0) == 1 && (errors.revents & POLLOUT))
+		(void)dprintf(STDERR_FILENO, "qmpsnap-guard: %s\n", message);
+}
+
 int main(int argc, char *argv[])
 {
 	const int fd = argc == 2 ? control_fd(argv[1]) : -1;
@@ -51,5 +64,6 @@ int main(int argc, char *argv[])
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)signal(SIGPIPE, SIG_IGN);
+	qmpsnap_log_to(QMPSNAP_LOG_WARNING, say, NULL);
 	return qmpsnap_guard_main(fd, open_store);
 }

@@ -36,6 +36,7 @@ struct stdout_image {
 	struct pump *pump;
 	const struct stream_block *batch[BATCH_BLOCKS]; /* being written */
 	size_t n_batch;
+	bool waiting; /* for a block to be read */
 	bool stopped;
 	struct qmpsnap_error err;
 };
@@ -142,7 +143,8 @@ static void start_batch(struct stdout_image *image)
 
 	while (image->n_batch < BATCH_BLOCKS && (block = pump_block(image->pump, image->n_batch)))
 		image->batch[image->n_batch++] = block;
-	if (image->n_batch > 0)
+	image->waiting = image->n_batch == 0;
+	if (!image->waiting)
 		work_start(&image->work, image->loop, write_batch, batch_written, image);
 }
 
@@ -151,6 +153,7 @@ static void advance(void *data)
 	struct stdout_image *image = data;
 	const struct qmpsnap_error *err = pump_error(image->pump);
 
+	image->waiting = false;
 	if (image->err.code == QMPSNAP_OK && err) {
 		image->err = *err;
 		sink_fd_wake(&image->sink);
@@ -213,6 +216,8 @@ static void stop(struct store_image *base)
 		return;
 	image->stopped = true;
 	sink_fd_wake(&image->sink);
+	if (image->waiting)
+		advance(image);
 }
 
 /* What was written can't be taken back, nor need it be published. */

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots that are refused, given up or fail: the guest is as before and no image is left."""
 import json
+import os
 import signal
 import socket
+import time
 import unittest
 
 import images
@@ -55,6 +57,27 @@ class GivenUp(FailureTest):
 
     def test_terminated(self):
         self.give_up(signal.SIGTERM, SIGTERM, paused=False)
+
+
+    def test_interrupted_while_qemu_hangs(self):
+        """The upload ends although its reads are never answered; the undo waits for QEMU."""
+        guest = self.filled(Disk(32 * MIB))
+        before = guest.state()
+        started = guest.snapshot("--speed", "4M")
+        self.assertIsNotNone(started.wait_for(lambda e: e["event"] == "progress" and
+                                              e["done_bytes"] > 0), started.describe())
+        os.kill(guest.pid, signal.SIGSTOP)
+        try:
+            time.sleep(0.5)  # reads are under way by now
+            started.signal(signal.SIGINT)
+            self.assertIsNotNone(started.wait_for(lambda e: e["event"] == "step" and
+                                                  e["phase"] == "undo-begin", 10),
+                                 started.describe())
+        finally:
+            os.kill(guest.pid, signal.SIGCONT)
+        self.assert_failed(started, SIGINT)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
 
 
 class QemuFails(FailureTest):

@@ -2,6 +2,7 @@
 """SIGKILL of the main process: the guard undoes everything; without one, `qmpsnap recover` does.
 
 The steps are those that the table itself names in a dry run, so a new step is covered as it is."""
+import os
 import random
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from lab import MIB, Disk, LabTest
 from tool import FAULTY, GUARD
 
 
-class Killed(LabTest):
+class KillTest(LabTest):
     def two_disks(self, **options):
         guest = self.guest(Disk(8 * MIB), Disk(8 * MIB, fmt="raw", style="drive"), **options)
         for disk in guest.disks:
@@ -38,6 +39,8 @@ class Killed(LabTest):
     def assert_no_image(self, guest):
         self.assertEqual(list(guest.store.iterdir()) if guest.store.exists() else [], [])
 
+
+class Killed(KillTest):
     def kill_at_each_step(self, guest, when):
         before = guest.state()
         steps = self.steps(guest)
@@ -82,7 +85,7 @@ class Killed(LabTest):
         self.assertTrue(guest.alive())
 
 
-class Recovered(Killed):
+class Recovered(KillTest):
     """The guard killed too, before it could do anything: a guard that only says it is ready."""
 
     def lame_guard(self, guest):
@@ -150,7 +153,55 @@ class Recovered(Killed):
         ask("nbd-server-stop")  # it still was theirs
 
 
-class PauseDeadline(Killed):
+class StoppedByOthers(KillTest):
+    def test_their_pause_stays(self):
+        """Who stops the guest between our look at it and our own `stop` keeps it stopped."""
+        guest = self.two_disks()
+        before = guest.state()
+        main = subprocess.Popen(
+            [FAULTY, "stop-after", "filter", guest.address, f"dir:{guest.store}", GUARD],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+        try:
+            os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
+            guest.monitor.command("stop")
+            main.send_signal(signal.SIGCONT)
+            _, stderr = main.communicate(timeout=60)
+        finally:
+            main.kill()
+        self.assertEqual(main.returncode, 4, stderr)
+        self.assertIn("stopped by others", stderr)
+        self.assertEqual(guest.monitor.status(), "paused")
+        guest.monitor.command("cont")
+        tool.run("inspect", "--qmp", guest.address)  # QEMU 7.2 drops its fdsets as a client leaves
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
+class HungInThePause(KillTest):
+    def test_the_guard_waits_for_qemu(self):
+        """QEMU hangs for longer than any command's deadline, in the pause and its undo."""
+        guest = self.two_disks()
+        before = guest.state()
+        main = subprocess.Popen(
+            [FAULTY, "stop-after", "instant", guest.address, f"dir:{guest.store}", GUARD],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+        try:
+            os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
+            os.kill(guest.pid, signal.SIGSTOP)
+            time.sleep(38)  # the guard ends it after 5 s; its first command waits for 30 s
+            os.kill(guest.pid, signal.SIGCONT)
+            _, stderr = main.communicate(timeout=90)
+        finally:
+            main.kill()
+        self.assertEqual(main.returncode, -signal.SIGKILL, stderr)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+        self.assertIn("all of it has been undone", stderr)
+
+
+class PauseDeadline(KillTest):
     def test_a_hung_main_process_does_not_hold_the_guest(self):
         """The guard ends a main process that is stopped inside the pause."""
         guest = self.two_disks()

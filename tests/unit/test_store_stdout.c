@@ -169,6 +169,31 @@ START_TEST(test_stop_with_a_full_pipe)
 }
 END_TEST
 
+/* Nor does it wait for bytes that don't come. */
+START_TEST(test_stop_of_a_stalled_stream)
+{
+	struct outcome outcome = {.calls = 0};
+	int ends[2];
+
+	make_ends(ends, false);
+	open_store(ends[1]);
+	stream.delay_ms = UINT64_C(3600) * 1000;
+	struct store_image *image = kit_create(&loop, store, &spec, &err);
+	image->ops->put(image, &stream.base, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
+	const uint64_t until = uv_hrtime() + UINT64_C(100000000);
+	while (uv_hrtime() < until)
+		(void)uv_run(&loop, UV_RUN_NOWAIT);
+	image->ops->stop(image);
+	image->ops->stop(image);
+	ck_assert(!outcome_wait(&loop, &outcome));
+	ck_assert_int_eq(outcome.calls, 1);
+	ck_assert_ptr_nonnull(strstr(outcome.err.message, "stopped"));
+	image->ops->close(image);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+}
+END_TEST
+
 START_TEST(test_stream_fails)
 {
 	int ends[2];
@@ -222,6 +247,7 @@ static Suite *suite(void)
 	tcase_add_test(c, test_into_a_file);
 	tcase_add_loop_test(c, test_reader_goes_away, 0, 2);
 	tcase_add_loop_test(c, test_stop_with_a_full_pipe, 0, 2);
+	tcase_add_test(c, test_stop_of_a_stalled_stream);
 	tcase_add_test(c, test_stream_fails);
 	tcase_add_test(c, test_terminal_is_refused);
 	tcase_add_test(c, test_closed_descriptor);
