@@ -118,9 +118,11 @@ static const struct guest_disk *find_one(
 	return found;
 }
 
+/* A drive that no device uses isn't a disk of the guest. */
 static bool is_taken_by_default(const struct guest_disk *disk)
 {
-	return disk->inserted && disk->node && !disk->read_only && !disk->firmware;
+	return disk->inserted && disk->node && disk->qom_path && !disk->read_only &&
+	       !disk->firmware;
 }
 
 bool method_select(const struct guest *guest, const char *const *wanted, size_t n_wanted,

@@ -159,6 +159,9 @@ static void note_skipped(const struct guest *guest)
 		else if (disk->read_only && !disk->firmware)
 			log_line(QMPSNAP_LOG_WARNING, "disk %s is read-only and is skipped",
 				disk->id);
+		else if (!disk->qom_path)
+			log_line(QMPSNAP_LOG_INFO, "drive %s is no device's and is skipped",
+				disk->id);
 	}
 }
 

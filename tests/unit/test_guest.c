@@ -222,6 +222,8 @@ START_TEST(test_selection)
 		"/machine/peripheral/vd1", "drive1", "n1",
 		IMAGE("")) ","
 			   "{\"device\":\"cd0\",\"removable\":true},"
+			   "{\"device\":\"unused\",\"inserted\":{\"node-name\":\"u\",\"ro\":false}}"
+			   ","
 			   "{\"device\":\"cd1\",\"removable\":true,\"inserted\":{\"node-name\":"
 			   "\"c\",\"ro\":true}}," DISK(
 				   "/machine/peripheral/dup", "vd0", "n2", IMAGE("")) "]");
