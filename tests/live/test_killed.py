@@ -36,6 +36,14 @@ class KillTest(LabTest):
             env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
         return done.returncode, done.stderr
 
+    @staticmethod
+    def start_stopping_after(guest, step):
+        """A run that sends itself SIGSTOP after the step; its standard error is a pipe."""
+        return subprocess.Popen(
+            [FAULTY, "stop-after", step, guest.address, f"dir:{guest.store}", GUARD],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+
     def assert_no_image(self, guest):
         self.assertEqual(list(guest.store.iterdir()) if guest.store.exists() else [], [])
 
@@ -158,10 +166,7 @@ class StoppedByOthers(KillTest):
         """Who stops the guest between our look at it and our own `stop` keeps it stopped."""
         guest = self.two_disks()
         before = guest.state()
-        main = subprocess.Popen(
-            [FAULTY, "stop-after", "filter", guest.address, f"dir:{guest.store}", GUARD],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+        main = self.start_stopping_after(guest, "filter")
         try:
             os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
             guest.monitor.command("stop")
@@ -183,10 +188,7 @@ class HungInThePause(KillTest):
         """QEMU hangs for longer than any command's deadline, in the pause and its undo."""
         guest = self.two_disks()
         before = guest.state()
-        main = subprocess.Popen(
-            [FAULTY, "stop-after", "instant", guest.address, f"dir:{guest.store}", GUARD],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+        main = self.start_stopping_after(guest, "instant")
         try:
             os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
             os.kill(guest.pid, signal.SIGSTOP)
@@ -206,10 +208,7 @@ class PauseDeadline(KillTest):
         """The guard ends a main process that is stopped inside the pause."""
         guest = self.two_disks()
         before = guest.state()
-        main = subprocess.Popen(
-            [FAULTY, "stop-after", "instant", guest.address, f"dir:{guest.store}", GUARD],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+        main = self.start_stopping_after(guest, "instant")
         try:
             _, stderr = main.communicate(timeout=60)
         finally:
