@@ -74,6 +74,14 @@ void flow_run(struct flow *f, const struct flow_step *steps, size_t n_steps, voi
 	pump(f);
 }
 
+void flow_go_on_with(struct flow *f, const struct flow_step *steps, size_t n_steps)
+{
+	assert(f->busy && !f->unwinding && f->at < n_steps);
+	assert(steps[f->at].start == f->steps[f->at].start);
+	f->steps = steps;
+	f->n_steps = n_steps;
+}
+
 void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
 	flow_end_fn *end, flow_watch_fn *watch, const struct qmpsnap_error *why)
 {

@@ -57,6 +57,10 @@ struct flow {
 void flow_run(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
 	flow_end_fn *end, flow_watch_fn *watch);
 
+/* Goes on with another table from the running step on; up to and with that step both are the same.
+ * For a step that decides how the rest is done, before its flow_done(). */
+void flow_go_on_with(struct flow *f, const struct flow_step *steps, size_t n_steps);
+
 /* Only undoes, from the last step backwards, as after the failure `why`: for whoever takes over
  * from a dead process. */
 void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,

@@ -118,3 +118,20 @@ void name_time_compact(char text[static NAME_TIME_BYTES], const struct timespec 
 	(void)gmtime_r(&when->tv_sec, &tm);
 	(void)strftime(text, NAME_TIME_BYTES, "%Y%m%dt%H%M%Sz", &tm);
 }
+
+const char *name_format(enum qmpsnap_format format)
+{
+	switch (format) {
+	case QMPSNAP_FORMAT_AUTO:
+		break;
+	case QMPSNAP_QCOW2:
+		return "qcow2";
+	case QMPSNAP_RAW:
+		return "raw";
+	case QMPSNAP_VMDK:
+		return "vmdk";
+	case QMPSNAP_VDI:
+		return "vdi";
+	}
+	return "";
+}

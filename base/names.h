@@ -5,6 +5,8 @@
 #ifndef BASE_NAMES_H
 #define BASE_NAMES_H
 
+#include <qmpsnap.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
@@ -37,5 +39,8 @@ void name_for_file(char file[static NAME_FILE_BYTES], const char *name);
 /* "2026-11-23T13:20:14.123Z" and "20261123t132014z". */
 void name_time(char text[static NAME_TIME_BYTES], const struct timespec *when);
 void name_time_compact(char text[static NAME_TIME_BYTES], const struct timespec *when);
+
+/* "qcow2", ...; "" for QMPSNAP_FORMAT_AUTO. */
+const char *name_format(enum qmpsnap_format format);
 
 #endif

@@ -44,6 +44,7 @@ static bool take_disk(struct snapshot_disk *d, struct json_object *from)
 	d->image_name = strdup(texts[3]);
 	(void)snprintf(d->image_id, sizeof(d->image_id), "%s", id);
 	d->virtual_size_bytes = (uint64_t)json_int(from, "virtual_size_bytes", 0);
+	d->format = (enum qmpsnap_format)json_int(from, "format", QMPSNAP_QCOW2);
 	return d->label && d->qom_path && d->node && d->image_name;
 }
 
@@ -60,13 +61,13 @@ static bool take_run(struct guard_process *g, struct json_object *record, const 
 	g->main_pid = (pid_t)json_int(record, "pid", 0);
 	(void)snprintf(s->run, sizeof(s->run), "%s", run);
 	s->multi = json_flag(record, "multi", false);
-	s->format = json_flag(record, "raw", false) ? QMPSNAP_RAW : QMPSNAP_QCOW2;
+	s->table = method_table_by_key(json_string(record, "method"));
 	s->store_spec = store ? strdup(store) : NULL;
 	for (size_t i = 0; i < s->n_disks; i++) {
 		if (!take_disk(&s->disks[i], json_object_array_get_idx(disks, i)))
 			return false;
 	}
-	return true;
+	return s->table != NULL;
 }
 
 static void on_pause_deadline(uv_timer_t *timer)

@@ -73,7 +73,7 @@ static struct qmpsnap_image *result_images(const struct qmpsnap_snapshot *s)
 		images[i] = (struct qmpsnap_image){.name = d->image_name,
 			.disk = d->label,
 			.location = d->image->location,
-			.format = s->format,
+			.format = d->format,
 			.size_bytes = d->image->size_bytes,
 			.virtual_size_bytes = d->virtual_size_bytes};
 		memcpy(images[i].id, d->image_id, sizeof(images[i].id));
@@ -184,6 +184,13 @@ static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapsh
 	if (!o->qmp_address)
 		return error_set(err, QMPSNAP_USAGE, "no monitor is named");
 	s->format = o->format;
+	s->quiesce = o->quiesce;
+	s->zero_scan = o->zero_scan;
+	s->freeze_deadline_ms = o->freeze_deadline_ms ? o->freeze_deadline_ms : SNAPSHOT_FREEZE_MS;
+	s->firmware = o->firmware;
+	s->allow_plaintext = o->allow_plaintext;
+	s->release_monitor = o->release_monitor;
+	s->force_share = o->force_share;
 	s->parallel = o->parallel ? o->parallel : 2;
 	s->no_guard = o->no_guard;
 	s->dry_run = o->dry_run;
@@ -191,11 +198,15 @@ static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapsh
 	return qmp_address_parse(o->qmp_address, &s->address, err) &&
 	       copy_text(&s->store_spec, o->store_spec, err) && copy_text(&s->name, o->name, err) &&
 	       copy_text(&s->guest_id, o->guest_id, err) &&
-	       copy_text(&s->guard_path, o->guard_path, err) && take_scratch_dir(s, o, err) &&
+	       copy_text(&s->guard_path, o->guard_path, err) &&
+	       copy_text(&s->method_wanted, o->method, err) &&
+	       copy_text(&s->flavour_wanted, o->flavour, err) &&
+	       copy_text(&s->qga_address, o->qga_address, err) &&
+	       copy_text(&s->image_path, o->image_path, err) &&
+	       copy_text(&s->image_format, o->image_format, err) && take_scratch_dir(s, o, err) &&
 	       take_lists(s, o, err);
 }
 
-/* A dry run ends with the plan. */
 static void on_first_turn(struct qmpsnap_snapshot *s)
 {
 	if (flow_failed(&s->flow)) { /* cancelled before it began */
@@ -203,9 +214,7 @@ static void on_first_turn(struct qmpsnap_snapshot *s)
 		return;
 	}
 	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_snapshot_pending");
-	flow_run(&s->flow, stream_steps,
-		s->dry_run ? stream_step_index("plan") + 1 : n_stream_steps, s, on_end,
-		snapshot_watch);
+	flow_run(&s->flow, s->table->steps, *s->table->n_steps, s, on_end, snapshot_watch);
 }
 
 struct qmpsnap_snapshot *qmpsnap_snapshot_start(struct uv_loop_s *loop,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * snapshot.h - one snapshot in the making: what its step functions share.  The step functions of
- * a method stand in steps_*.c, its table in table_stream.c.  The guard and recover fill in the
+ * the methods stand in steps_*.c, their tables in table_*.c.  The guard and recover fill in the
  * same struct with what they know and run the same undo functions.
  */
 #ifndef BLOCKOPS_SNAPSHOT_H
@@ -10,6 +10,7 @@
 #include "base/flow.h"
 #include "base/names.h"
 #include "base/store.h"
+#include "blockops/decide.h"
 #include "blockops/guard.h"
 #include "blockops/guest.h"
 #include "blockops/inspect.h"
@@ -28,6 +29,7 @@ enum {
 	SNAPSHOT_BLOCK_BYTES = 512 * 1024,
 	SNAPSHOT_RING_BLOCKS = 32,
 	SNAPSHOT_MAX_DISKS = 64,
+	SNAPSHOT_FREEZE_MS = 10000,
 	SNAPSHOT_PAUSE_MS = 5000, /* the guard ends a main process that holds the guest longer */
 };
 
@@ -39,6 +41,7 @@ struct snapshot_disk {
 	char *node; /* the node that the device had and goes back to */
 	uint64_t virtual_size_bytes;
 
+	enum qmpsnap_format format; /* of the image */
 	char *image_name;
 	char image_id[NAME_UUID_BYTES];
 	struct store_image *image; /* NULL in a guard, which knows only name and id */
@@ -101,7 +104,13 @@ struct qmpsnap_snapshot {
 	char **wanted;
 	size_t n_wanted;
 	struct json_object *properties;
+	char *method_wanted, *flavour_wanted; /* NULL: auto */
+	char *qga_address, *image_path, *image_format;
 	enum qmpsnap_format format;
+	enum qmpsnap_quiesce quiesce;
+	enum qmpsnap_zero_scan zero_scan;
+	unsigned freeze_deadline_ms;
+	bool firmware, allow_plaintext, release_monitor, force_share;
 	uint64_t scratch_limit_bytes;
 	unsigned parallel;
 	bool no_guard, dry_run;
@@ -116,6 +125,8 @@ struct qmpsnap_snapshot {
 	char run[NAME_RUN_BYTES];
 	char set[NAME_UUID_BYTES];
 
+	struct decision decision;
+	const struct method_table *table; /* the method's; before the plan, the first one's */
 	struct snapshot_disk *disks;
 	size_t n_disks;
 	bool multi; /* several disks of a running guest: they switch while it stands still */
@@ -160,12 +171,6 @@ struct qmpsnap_snapshot {
 
 /* The flow's watch: tells the guard, the user and, in tests, SIGKILL (snapshot.c). */
 flow_watch_fn snapshot_watch;
-
-/* ---- table_stream.c ---- */
-
-extern const struct flow_step stream_steps[];
-extern const size_t n_stream_steps;
-size_t stream_step_index(const char *name); /* n_stream_steps: no such step */
 
 /* ---- Shared by the step functions (snapshot_tools.c) ---- */
 

@@ -163,6 +163,7 @@ struct qmpsnap_snapshot *snapshot_new(uv_loop_t *loop)
 	if (!s)
 		return NULL;
 	s->loop = loop;
+	s->table = method_table(METHOD_FILTER);
 	s->listen_fd = -1;
 	s->started_ns = uv_hrtime();
 	uv_timer_init(loop, &s->timer);
@@ -232,6 +233,11 @@ void snapshot_free(struct qmpsnap_snapshot *s)
 	free(s->guest_id);
 	free(s->scratch_dir);
 	free(s->guard_path);
+	free(s->method_wanted);
+	free(s->flavour_wanted);
+	free(s->qga_address);
+	free(s->image_path);
+	free(s->image_format);
 	uv_close((uv_handle_t *)&s->timer, on_timer_closed);
 }
 
@@ -239,6 +245,6 @@ struct store_image_spec disk_image_spec(struct snapshot_disk *d)
 {
 	return (struct store_image_spec){.id = d->image_id,
 		.name = d->image_name,
-		.format = d->snapshot->format,
+		.format = d->format,
 		.virtual_size_bytes = d->virtual_size_bytes};
 }

@@ -3,6 +3,7 @@
  * The first steps: the monitor, the guest, the decision.  None of them touches the guest. */
 #include "base/log.h"
 #include "blockops/dangers.h"
+#include "blockops/decide.h"
 #include "blockops/method.h"
 #include "blockops/steps.h"
 
@@ -110,15 +111,6 @@ static void name_the_guest(struct qmpsnap_snapshot *s)
 	(void)snprintf(s->guest_name, sizeof(s->guest_name), "%s", name);
 }
 
-static bool refuse(const struct guest_disk *disk, const char *reason, struct qmpsnap_error *err)
-{
-	error_set(err, QMPSNAP_REFUSED, "disk %s can't be taken by the method stream: %s", disk->id,
-		reason);
-	error_hint(
-		err, "qmpsnap inspect tells which disks can be taken; --disk chooses among them");
-	return false;
-}
-
 static bool take_disk(
 	struct snapshot_disk *d, const struct guest_disk *from, struct qmpsnap_error *err)
 {
@@ -138,6 +130,7 @@ static bool take_disk(
 	d->qom_path = strdup(from->qom_path);
 	d->node = strdup(from->node);
 	d->virtual_size_bytes = from->virtual_size_bytes;
+	d->format = decide_format(s->format, from);
 	if (asprintf(&d->image_name, s->n_disks > 1 ? "%s-%s" : "%s", name, from->id) < 0)
 		d->image_name = NULL;
 	free(made);
@@ -168,7 +161,10 @@ static void note_skipped(const struct guest *guest)
 static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	const struct guest_disk *chosen[GUEST_MAX_DISKS];
-	char reason[METHOD_REASON_BYTES];
+	const struct method_request request = {.method = s->method_wanted,
+		.flavour = s->flavour_wanted,
+		.format = s->format,
+		.allow_plaintext = s->allow_plaintext};
 	size_t n = 0;
 
 	if (!method_select(&s->guest, (const char *const *)s->wanted, s->n_wanted, chosen, &n, err))
@@ -183,10 +179,9 @@ static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 		error_hint(err, "choose with --disk, or use a directory as the store");
 		return false;
 	}
-	for (size_t i = 0; i < n; i++) {
-		if (!method_stream_takes(&s->guest, chosen[i], reason))
-			return refuse(chosen[i], reason, err);
-	}
+	if (!decide(&s->guest, chosen, n, &request, &s->decision, err))
+		return false;
+	s->table = method_table(s->decision.method);
 	if (!snapshot_add_disks(s, n))
 		return error_no_memory(err);
 	for (size_t i = 0; i < n; i++) {
@@ -209,9 +204,8 @@ static bool make_plan(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	name_the_guest(s);
 	if (!choose_disks(s, err))
 		return false;
-	s->result.method = "stream";
-	s->result.reason = "this QEMU has copy-before-write with break-snapshot and "
-			   "snapshot-access, and all chosen disks can be switched onto it";
+	s->result.method = s->table->name;
+	s->result.reason = s->decision.reason;
 	s->result.consistency =
 		s->guest.status && strcmp(s->guest.status, "paused") == 0 ? "paused" : "crash";
 	memcpy(s->result.run, s->run, sizeof(s->result.run));
@@ -223,14 +217,16 @@ static void print_plan(struct qmpsnap_snapshot *s)
 {
 	char line[512];
 
+	(void)snprintf(line, sizeof(line), "method %s: %s", s->table->name, s->decision.reason);
+	snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
 	for (size_t i = 0; i < s->n_disks; i++) {
 		(void)snprintf(line, sizeof(line), "disk %s: %s, node %s, image %s",
 			s->disks[i].label, s->disks[i].qom_path, s->disks[i].node,
 			s->disks[i].image_name);
 		snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
 	}
-	for (size_t i = 0; i < n_stream_steps; i++) {
-		const struct flow_step *step = &stream_steps[i];
+	for (size_t i = 0; i < *s->table->n_steps; i++) {
+		const struct flow_step *step = &s->table->steps[i];
 		if (step->applies && !step->applies(s))
 			continue;
 		(void)snprintf(line, sizeof(line), "%s: %s", step->name, step->text);
@@ -243,7 +239,10 @@ void plan_make(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 	struct qmpsnap_error err = {0};
 
-	if (make_plan(s, &err) && s->dry_run)
-		print_plan(s);
+	if (make_plan(s, &err)) {
+		flow_go_on_with(f, s->table->steps, s->dry_run ? f->at + 1 : *s->table->n_steps);
+		if (s->dry_run)
+			print_plan(s);
+	}
 	flow_done(f, &err);
 }

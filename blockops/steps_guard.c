@@ -35,6 +35,7 @@ static struct json_object *disks_to_json(const struct qmpsnap_snapshot *s)
 		json_put_uint(disk, "virtual_size_bytes", d->virtual_size_bytes);
 		json_put_string(disk, "image_id", d->image_id);
 		json_put_string(disk, "image_name", d->image_name);
+		json_put_int(disk, "format", d->format);
 		json_object_array_add(disks, disk);
 	}
 	return disks;
@@ -49,7 +50,7 @@ static bool tell_run(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	json_put_string(record, "run", s->run);
 	json_put_int(record, "pid", getpid());
 	json_put_string(record, "store", s->store_spec);
-	json_put_bool(record, "raw", s->format == QMPSNAP_RAW);
+	json_put_string(record, "method", s->table->key);
 	json_put_bool(record, "multi", s->multi);
 	json_object_object_add(record, "disks", disks_to_json(s));
 	return guard_tell(s->guard, record, &fd, fd >= 0 ? 1 : 0, err);

@@ -76,7 +76,7 @@ static void amend_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 static void lay_out(struct qmpsnap_snapshot *s)
 {
 	for (size_t i = 0; i < s->n_disks; i++)
-		layout_init(&s->disks[i].layout, s->format, &s->disks[i].map);
+		layout_init(&s->disks[i].layout, s->disks[i].format, &s->disks[i].map);
 	flow_done(&s->flow, NULL);
 }
 

@@ -14,13 +14,14 @@ static void on_end(struct flow *f, void *self)
 void unwind(struct qmpsnap_snapshot *s, const char *last_step, unwound_fn *unwound, void *data)
 {
 	struct qmpsnap_error why;
-	size_t n = n_stream_steps;
+	const struct method_table *table = s->table;
+	size_t n = *table->n_steps;
 
-	if (last_step && stream_step_index(last_step) < n)
-		n = stream_step_index(last_step) + 1;
+	if (last_step && method_step_index(table, last_step) < n)
+		n = method_step_index(table, last_step) + 1;
 	error_set(&why, QMPSNAP_TERMINATED, "the process that ran it is gone");
 	s->unwound = unwound;
 	s->data = data;
 	s->is_guard = true;
-	flow_unwind(&s->flow, stream_steps, n, s, on_end, snapshot_watch, &why);
+	flow_unwind(&s->flow, table->steps, n, s, on_end, snapshot_watch, &why);
 }

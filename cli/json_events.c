@@ -124,7 +124,7 @@ static struct json_object *new_image(const struct qmpsnap_image *image)
 	put_text(object, "name", image->name);
 	put_text(object, "disk", image->disk);
 	put_text(object, "location", image->location);
-	put_text(object, "format", image->format == QMPSNAP_RAW ? "raw" : "qcow2");
+	put_text(object, "format", name_format(image->format));
 	json_put_uint(object, "size_bytes", image->size_bytes);
 	json_put_uint(object, "virtual_size_bytes", image->virtual_size_bytes);
 	put_text(object, "digest_algorithm", image->digest_algorithm);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/error.h"
+#include "base/names.h"
 #include "base/units.h"
 #include "cli/options.h"
 #include "cli/text.h"
@@ -24,7 +25,7 @@ static bool is_image_field(const char *key)
 	return false;
 }
 
-static bool check_word(const char *value, struct qmpsnap_error *err)
+bool option_check_word(const char *value, struct qmpsnap_error *err)
 {
 	if (!*value)
 		return error_set(err, QMPSNAP_USAGE, "the value is empty");
@@ -34,7 +35,7 @@ static bool check_word(const char *value, struct qmpsnap_error *err)
 /* A text that goes into records of others. */
 static bool check_name(const char *value, struct qmpsnap_error *err)
 {
-	if (!check_word(value, err))
+	if (!option_check_word(value, err))
 		return false;
 	if (strlen(value) > NAME_MAX_BYTES)
 		return error_set(err, QMPSNAP_USAGE, "'%.32s...' is longer than %d bytes", value,
@@ -85,12 +86,12 @@ bool option_set_guest_id(struct options *options, const char *value, struct qmps
 bool option_set_to(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->snapshot.store_spec = value;
-	return check_word(value, err);
+	return option_check_word(value, err);
 }
 
 bool option_add_disk(struct options *options, const char *value, struct qmpsnap_error *err)
 {
-	if (!check_word(value, err))
+	if (!option_check_word(value, err))
 		return false;
 	for (size_t i = 0; i < options->snapshot.n_disks; i++) {
 		if (strcmp(options->disks[i], value) == 0)
@@ -104,13 +105,13 @@ bool option_add_disk(struct options *options, const char *value, struct qmpsnap_
 
 bool option_set_format(struct options *options, const char *value, struct qmpsnap_error *err)
 {
-	if (strcmp(value, "qcow2") == 0)
-		options->snapshot.format = QMPSNAP_QCOW2;
-	else if (strcmp(value, "raw") == 0)
-		options->snapshot.format = QMPSNAP_RAW;
-	else
-		return error_set(err, QMPSNAP_USAGE, "'%.64s' is neither qcow2 nor raw", value);
-	return true;
+	for (int format = QMPSNAP_QCOW2; format <= QMPSNAP_VDI; format++) {
+		if (strcmp(value, name_format((enum qmpsnap_format)format)) == 0) {
+			options->snapshot.format = (enum qmpsnap_format)format;
+			return true;
+		}
+	}
+	return error_set(err, QMPSNAP_USAGE, "'%.64s' is none of qcow2, raw, vmdk, vdi", value);
 }
 
 static bool check_property(const char *value, size_t key_len, struct qmpsnap_error *err)
@@ -183,7 +184,7 @@ bool option_set_scratch_limit(struct options *options, const char *value, struct
 bool option_set_scratch(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->snapshot.scratch_dir = value;
-	return check_word(value, err);
+	return option_check_word(value, err);
 }
 
 bool option_set_parallel(struct options *options, const char *value, struct qmpsnap_error *err)

@@ -30,6 +30,18 @@ static const struct row rows[] = {
 	{ "name",          0,    false,     required_argument, IN_SNAPSHOT, option_set_name },
 	{ "to",            0,    false,     required_argument, IN_SNAPSHOT, option_set_to },
 	{ "disk",          0,    true,      required_argument, IN_SNAPSHOT, option_add_disk },
+	{ "method",        0,    false,     required_argument, IN_SNAPSHOT, option_set_method },
+	{ "flavour",       0,    false,     required_argument, IN_SNAPSHOT, option_set_flavour },
+	{ "firmware",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_firmware },
+	{ "allow-plaintext", 0,  true,      no_argument,       IN_SNAPSHOT, option_set_allow_plaintext },
+	{ "zero-scan",     0,    false,     required_argument, IN_SNAPSHOT, option_set_zero_scan },
+	{ "release-monitor", 0,  true,      no_argument,       IN_SNAPSHOT, option_set_release_monitor },
+	{ "qga",           0,    false,     required_argument, IN_SNAPSHOT, option_set_qga },
+	{ "quiesce",       0,    false,     required_argument, IN_SNAPSHOT, option_set_quiesce },
+	{ "freeze-deadline", 0,  false,     required_argument, IN_SNAPSHOT, option_set_freeze_deadline },
+	{ "image",         0,    false,     required_argument, IN_SNAPSHOT, option_set_image },
+	{ "image-format",  0,    false,     required_argument, IN_SNAPSHOT, option_set_image_format },
+	{ "force-share",   0,    true,      no_argument,       IN_SNAPSHOT, option_set_force_share },
 	{ "format",        0,    false,     required_argument, IN_SNAPSHOT, option_set_format },
 	{ "property",      0,    true,      required_argument, IN_SNAPSHOT, option_add_property },
 	{ "speed",         0,    false,     required_argument, IN_SNAPSHOT, option_set_speed },
@@ -190,6 +202,25 @@ static void parse_options(
 	}
 }
 
+/* An image file takes the place of a guest. */
+static bool check_offline(const struct options *options, struct qmpsnap_error *err)
+{
+	if (options->qmp_address) {
+		(void)error_set(err, QMPSNAP_USAGE, "--image and --qmp exclude each other");
+		error_hint(
+			err, "--image takes a file that no QEMU uses; --qmp takes a guest's disks");
+		return false;
+	}
+	if (!options->snapshot.image_format) {
+		(void)error_set(err, QMPSNAP_USAGE, "--image-format is missing");
+		error_hint(err,
+			"a format is never probed, since a guest can forge one: raw, qcow2, "
+			"vmdk, vdi, vhdx, ...");
+		return false;
+	}
+	return true;
+}
+
 static bool parse_command(
 	struct options *options, int argc, char *argv[], struct qmpsnap_error *err)
 {
@@ -201,6 +232,8 @@ static bool parse_command(
 	}
 	if (err->code != QMPSNAP_OK)
 		return false;
+	if (options->snapshot.image_path)
+		return check_offline(options, err);
 	if (!options->qmp_address) {
 		(void)error_set(err, QMPSNAP_USAGE, "--qmp is missing");
 		error_hint(err, "--qmp unix:PATH is the guest's QMP monitor; see 'qmpsnap help %s'",

@@ -52,4 +52,14 @@ option_set_fn option_set_qmp, option_set_name, option_set_to, option_add_disk, o
 	option_set_parallel, option_set_guest_id, option_set_force, option_set_no_guard,
 	option_set_dry_run, option_set_json, option_set_quiet, option_set_verbose, option_set_help;
 
+/* ---- How it is taken (option_methods.c) ---- */
+
+option_set_fn option_set_method, option_set_flavour, option_set_firmware,
+	option_set_allow_plaintext, option_set_zero_scan, option_set_release_monitor,
+	option_set_qga, option_set_quiesce, option_set_freeze_deadline, option_set_image,
+	option_set_image_format, option_set_force_share;
+
+/* Shared by the two: a value that isn't empty. */
+bool option_check_word(const char *value, struct qmpsnap_error *err);
+
 #endif

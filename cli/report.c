@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/report.h"
 
+#include "base/names.h"
 #include "base/units.h"
 
 #include <stdio.h>
@@ -33,8 +34,8 @@ static void report_image(struct output *out, const struct qmpsnap_image *image)
 	output_printf(out, "%s: %s\n", image->disk, image->name);
 	output_printf(out, "  id        %s\n", image->id);
 	output_printf(out, "  location  %s\n", image->location);
-	output_printf(out, "  image     %s, %s, of a disk of %s\n",
-		image->format == QMPSNAP_RAW ? "raw" : "qcow2", size, virtual_size);
+	output_printf(out, "  image     %s, %s, of a disk of %s\n", name_format(image->format),
+		size, virtual_size);
 	if (*image->digest)
 		output_printf(out, "  %-8s  %s\n", image->digest_algorithm, image->digest);
 }

@@ -94,7 +94,29 @@ QMPSNAP_API bool qmpsnap_inspect(struct uv_loop_s *loop, const char *qmp_address
 
 /* ---- Snapshot ---------------------------------------------------------------------------- */
 
-enum qmpsnap_format { QMPSNAP_QCOW2, QMPSNAP_RAW };
+/* AUTO: qcow2, but raw for a raw block device.  VMDK and VDI: by the method cold alone. */
+enum qmpsnap_format {
+	QMPSNAP_FORMAT_AUTO,
+	QMPSNAP_QCOW2,
+	QMPSNAP_RAW,
+	QMPSNAP_VMDK,
+	QMPSNAP_VDI,
+};
+
+/* Whether the file systems in the guest are frozen around the instant, by its agent. */
+enum qmpsnap_quiesce {
+	QMPSNAP_QUIESCE_AUTO, /* when an agent answers */
+	QMPSNAP_QUIESCE_REQUIRE, /* or no snapshot */
+	QMPSNAP_QUIESCE_OFF,
+};
+
+/* Whether the frozen views are read once more beforehand, to leave out what is allocated and holds
+ * only zeroes.  AUTO: where the extent map can't tell. */
+enum qmpsnap_zero_scan {
+	QMPSNAP_ZERO_SCAN_AUTO,
+	QMPSNAP_ZERO_SCAN_ALWAYS,
+	QMPSNAP_ZERO_SCAN_NEVER,
+};
 
 struct qmpsnap_snapshot_options {
 	const char *qmp_address;
@@ -103,6 +125,18 @@ struct qmpsnap_snapshot_options {
 	const char *guest_id; /* NULL: QEMU's name, else UUID, else the socket's name */
 	const char *const *disks; /* device id, QOM path, drive id, node name or file */
 	size_t n_disks; /* 0: all inserted writable disks */
+	const char *method; /* NULL or "auto", "stream", "backup", "mirror", "cold" */
+	const char *flavour; /* of stream: NULL or "auto", "filter", "job" */
+	bool firmware; /* take pflash (UEFI variables) too */
+	bool allow_plaintext; /* take encrypted disks; their images aren't encrypted */
+	enum qmpsnap_zero_scan zero_scan;
+	bool release_monitor; /* leave the monitor to others during the upload */
+	const char *qga_address; /* the guest agent's socket, or NULL */
+	enum qmpsnap_quiesce quiesce;
+	unsigned freeze_deadline_ms; /* 0: 10 s */
+	const char *image_path; /* no guest: the image file to take, with qmp_address NULL */
+	const char *image_format; /* its format, never probed */
+	bool force_share; /* take it although somebody holds its lock */
 	enum qmpsnap_format format;
 	const char *const *properties; /* "KEY=VALUE" */
 	size_t n_properties;
@@ -150,7 +184,7 @@ struct qmpsnap_image {
 struct qmpsnap_result {
 	char run[11];
 	char set[37];
-	const char *method; /* "stream" */
+	const char *method; /* "stream", ... */
 	const char *reason; /* why this method, one sentence */
 	const char *consistency; /* "crash", "paused" */
 	char instant[28]; /* UTC, "2026-11-23T13:20:14.123Z"; "" when not reached */

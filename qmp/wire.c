@@ -28,6 +28,12 @@ void wire_free(struct wire *w)
 	*w = (struct wire){0};
 }
 
+void wire_reset(struct wire *w)
+{
+	w->start = w->end = w->scanned = w->line = 0;
+	w->skipping = false;
+}
+
 static bool make_room(struct wire *w, size_t n_bytes)
 {
 	const size_t used = w->end - w->start;

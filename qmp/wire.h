@@ -51,6 +51,9 @@ enum wire_result {
 bool wire_init(struct wire *w, size_t limit_bytes);
 void wire_free(struct wire *w);
 
+/* Forgets what was fed and not taken out. */
+void wire_reset(struct wire *w);
+
 /* Takes bytes in, at any split.  Between two calls wire_next() must have said WIRE_MORE.  False
  * without memory. */
 bool wire_feed(struct wire *w, const void *bytes, size_t n_bytes);

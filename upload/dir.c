@@ -26,7 +26,7 @@ static void names_of(const struct dir_store *store, const struct store_image_spe
 	(void)snprintf(names->folder, sizeof(names->folder), "%s", store->folder);
 	(void)snprintf(names->id, sizeof(names->id), "%s", spec->id);
 	(void)snprintf(names->file, sizeof(names->file), "%s-%s.%s", stem, names->id,
-		record_format(spec->format));
+		name_format(spec->format));
 	(void)snprintf(names->file_temp, sizeof(names->file_temp), ".%s-%s.part", stem, names->id);
 	(void)snprintf(names->json, sizeof(names->json), "%s-%s.json", stem, names->id);
 	(void)snprintf(

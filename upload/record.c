@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/names.h"
 
 #include <string.h>
 
@@ -15,11 +16,6 @@ static const char *const taken[] = {"checksum", "container_format", "created_at"
 	"min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden", "owner",
 	"protected", "schema", "self", "size", "status", "stores", "tags", "updated_at",
 	"virtual_size", "visibility"};
-
-const char *record_format(enum qmpsnap_format format)
-{
-	return format == QMPSNAP_RAW ? "raw" : "qcow2";
-}
 
 static bool check_property(const char *key, struct json_object *value, struct qmpsnap_error *err)
 {
@@ -57,7 +53,7 @@ struct json_object *record_new(const struct store_image_spec *spec, struct qmpsn
 	}
 	json_put_string(record, "id", spec->id);
 	json_put_string(record, "name", spec->name);
-	json_put_string(record, "disk_format", record_format(spec->format));
+	json_put_string(record, "disk_format", name_format(spec->format));
 	json_put_string(record, "container_format", "bare");
 	json_put_string(record, "visibility", "private");
 	if (spec->properties) {

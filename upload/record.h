@@ -15,7 +15,4 @@
  * isn't a string, is too long, or has the name of one of Glance's own members; INTERNAL. */
 struct json_object *record_new(const struct store_image_spec *spec, struct qmpsnap_error *err);
 
-/* "qcow2", "raw": disk_format, and what file names end in. */
-const char *record_format(enum qmpsnap_format format);
-
 #endif

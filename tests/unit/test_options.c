@@ -88,7 +88,7 @@ START_TEST(leaves_the_defaults)
 	ck_assert_ptr_null(o.snapshot.scratch_dir);
 	ck_assert_uint_eq(o.snapshot.n_disks, 0);
 	ck_assert_uint_eq(o.snapshot.parallel, 0);
-	ck_assert_int_eq(o.snapshot.format, QMPSNAP_QCOW2);
+	ck_assert_int_eq(o.snapshot.format, QMPSNAP_FORMAT_AUTO);
 	ck_assert(!o.store.force && !o.snapshot.no_guard && !o.snapshot.dry_run && !o.json);
 	ck_assert(!options_image_on_stdout(&o));
 	options_free(&o);
@@ -161,7 +161,7 @@ static const struct {
 		"--name: the value has control characters in it or isn't UTF-8"},
 	{"snapshot --qmp ./a --guest-id \xff",
 		"--guest-id: the value has control characters in it or isn't UTF-8"},
-	{"snapshot --qmp ./a --format vmdk", "--format: 'vmdk' is neither qcow2 nor raw"},
+	{"snapshot --qmp ./a --format vhd", "--format: 'vhd' is none of qcow2, raw, vmdk, vdi"},
 	{"snapshot --qmp ./a --property x", "--property: 'x' has no '=' in it"},
 	{"snapshot --qmp ./a --property =x", "--property: '=x' has nothing before the '='"},
 	{"snapshot --qmp ./a --property a=1 --property a=2",

@@ -2,26 +2,15 @@
  *
  * The method `stream` in its filter flavour, as a table.  Read downwards it is the snapshot, read
  * upwards its undo. */
-#include "blockops/steps.h"
-
-#include <string.h>
+#include "blockops/table.h"
 
 /* clang-format off */
-const struct flow_step stream_steps[] = {
-	{.name = "connect", .start = monitor_open, .undo = monitor_close, .when = UNDO_ALWAYS,
-	 .cancel = monitor_cancel,
-	 .text = "connect to the monitor and negotiate QMP"},
-	{.name = "inspect", .start = guest_inspect,
-	 .text = "ask QEMU for its capabilities, its run state and its disks"},
-	{.name = "plan", .start = plan_make,
-	 .text = "choose the disks and the method, or refuse"},
-	{.name = "guard", .start = guard_begin, .undo = guard_dismiss, .when = UNDO_ALWAYS,
-	 .applies = guard_applies,
-	 .text = "start the guard, which undoes all of this should this process be killed"},
+const struct flow_step filter_steps[] = {
+	STEPS_BEGIN,
+	STEP_GUARD,
 	{.name = "server", .start = server_start, .undo = server_stop, .when = UNDO_ALWAYS,
 	 .text = "getfd, nbd-server-start on a private socket"},
-	{.name = "images", .start = images_create, .undo = images_discard, .when = UNDO_ON_FAILURE,
-	 .text = "make the hidden image records in the store"},
+	STEP_IMAGES,
 	{.name = "scratch", .start = scratch_add, .undo = scratch_remove, .when = UNDO_ALWAYS,
 	 .text = "add-fd and blockdev-add of an unlinked scratch file for each disk"},
 	{.name = "filter", .start = filter_add, .undo = filter_remove, .when = UNDO_ALWAYS,
@@ -43,18 +32,8 @@ const struct flow_step stream_steps[] = {
 	 .text = "read the extent maps and lay the images out"},
 	{.name = "upload", .start = images_upload, .cancel = images_upload_cancel,
 	 .text = "read, upload and verify each image"},
-	{.name = "publish", .start = images_publish,
-	 .text = "publish the whole set"},
+	STEP_PUBLISH,
 };
 /* clang-format on */
 
-const size_t n_stream_steps = sizeof(stream_steps) / sizeof(stream_steps[0]);
-
-size_t stream_step_index(const char *name)
-{
-	size_t i = 0;
-
-	while (i < n_stream_steps && strcmp(stream_steps[i].name, name) != 0)
-		i++;
-	return i;
-}
+const size_t n_filter_steps = sizeof(filter_steps) / sizeof(filter_steps[0]);
