@@ -38,7 +38,6 @@ struct flow_step {
 	flow_fn *cancel; /* hurries a running start; NULL: wait for it */
 	flow_applies_fn *applies; /* NULL: always; asked right before start and before undo */
 	enum undo_when when;
-	bool quiet; /* the guest stands still: a watcher must not write or allocate */
 };
 
 struct flow {

@@ -16,6 +16,7 @@
 #include <qmpsnap.h>
 
 struct json_object;
+struct shelf_ops; /* base/shelf.h */
 
 typedef void store_done_fn(const struct qmpsnap_error *err /* NULL: well */, void *data);
 typedef void store_progress_fn(uint64_t done_bytes, void *data);
@@ -29,6 +30,12 @@ struct store_image_spec {
 	struct json_object *properties; /* strings by name: qmpsnap_*, image_type, the user's */
 };
 
+/* What is known of an image only once its point in time is there; borrowed during put() only. */
+struct store_instant {
+	const char *time; /* stored as qmpsnap_instant */
+	const char *consistency; /* stored as qmpsnap_consistency: what was reached */
+};
+
 /* An image in the making; each store embeds it first in a struct of its own. */
 struct store_image {
 	const struct store_ops *ops;
@@ -36,11 +43,13 @@ struct store_image {
 	char digest_algorithm[16]; /* the digest that the store confirmed, after put */
 	char digest[129];
 	char location[1024]; /* path or URL, from create() on */
+	char id[37]; /* of the record, where put() may have had to choose another; "": the spec's */
 };
 
 struct store_ops {
 	const char *kind; /* "dir", "glance", ... */
 	unsigned max_images; /* in one snapshot; 0: any number */
+	const struct shelf_ops *shelf; /* what stands in it; NULL: it keeps no list */
 
 	/* Makes the hidden record.  `done` brings an error, after which only close() is allowed
 	 * (discard() is allowed too, and idempotent), or NULL.  Returns NULL and *err when it can't
@@ -50,9 +59,10 @@ struct store_ops {
 		struct qmpsnap_error *err);
 
 	/* Takes all bytes of `stream`, then confirms size and digest with the store.  `instant` is
-	 * stored as qmpsnap_instant.  `progress` counts bytes that were handed over. */
-	void (*put)(struct store_image *image, struct stream *stream, const char *instant,
-		store_progress_fn *progress, store_done_fn *done, void *data);
+	 * stored with it.  `progress` counts bytes that were handed over. */
+	void (*put)(struct store_image *image, struct stream *stream,
+		const struct store_instant *instant, store_progress_fn *progress,
+		store_done_fn *done, void *data);
 
 	/* Hurries a running put: its `done` brings an error soon.  No effect otherwise. */
 	void (*stop)(struct store_image *image);
@@ -76,6 +86,7 @@ struct store_ops {
 
 struct qmpsnap_store {
 	const struct store_ops *ops;
+	char *spec; /* see qmpsnap_store_spec(); upload/store.c's */
 };
 
 #endif

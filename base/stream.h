@@ -60,6 +60,17 @@ struct stream {
 	const struct stream_ops *ops;
 	uint64_t size_bytes;
 	uint32_t block_bytes;
+	unsigned readers; /* how many the consumer will have at once, set by it before; 0: one */
 };
+
+/* The blocks of one reader's ring, where `ring_blocks` are for all of a stream's: four at least,
+ * since with fewer its consumer waits all the time. */
+static inline unsigned stream_ring_share(const struct stream *s, unsigned ring_blocks)
+{
+	const unsigned share = s->readers > 1 ? ring_blocks / s->readers : ring_blocks;
+	const unsigned least = ring_blocks < 4 ? ring_blocks : 4;
+
+	return share > least ? share : least;
+}
 
 #endif

@@ -64,6 +64,12 @@ void cluster_map_set(struct cluster_map *map, uint64_t offset, uint64_t length)
 	}
 }
 
+void cluster_map_clear(struct cluster_map *map, uint64_t cluster)
+{
+	if (cluster < map->n_clusters)
+		map->bits[cluster / WORD_BITS] &= ~(UINT64_C(1) << (cluster % WORD_BITS));
+}
+
 void cluster_map_seal(struct cluster_map *map)
 {
 	for (uint64_t table = 0; table < map->n_tables; table++) {

@@ -31,7 +31,10 @@ void cluster_map_free(struct cluster_map *map);
  * is ignored. */
 void cluster_map_set(struct cluster_map *map, uint64_t offset, uint64_t length);
 
-/* After the last set: builds the counts.  The functions below need it. */
+/* Takes a cluster back; cluster_map_seal() must follow before the counts are used again. */
+void cluster_map_clear(struct cluster_map *map, uint64_t cluster);
+
+/* After the last set or clear: builds the counts.  The functions below need it. */
 void cluster_map_seal(struct cluster_map *map);
 
 bool cluster_map_test(const struct cluster_map *map, uint64_t cluster);

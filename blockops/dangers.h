@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * dangers.h - the known ways in which a QEMU build harms its guest when asked for what a method
- * needs.  One table, each row with its source.
+ * dangers.h - the known ways in which a QEMU build harms its guest, or the image, when asked for
+ * what a method needs.  One table in dangers.c, each row with its source.
  */
 #ifndef BLOCKOPS_DANGERS_H
 #define BLOCKOPS_DANGERS_H
 
 #include "blockops/guest.h"
+#include "blockops/method_table.h"
 
-/* Why an NBD export or the copy-before-write filter must not be used on this disk of this QEMU,
- * or NULL when nothing is known against it. */
-const char *danger_of_stream(const struct guest *guest, const struct guest_disk *disk);
+/* Why this method must not be used on this disk of this QEMU, one phrase; NULL when nothing is
+ * known against it. */
+const char *danger_of(enum method method, const struct guest *guest, const struct guest_disk *disk);
 
-/* Whether reads over several clusters of a view of this QEMU may bring the disk as it is now, and
- * its extent map tell of it.
+/* Whether reads over several clusters of a snapshot-access view of this QEMU may bring the disk as
+ * it is now, and its extent map tell of it.
  *
  * Before QEMU 8.0 hbitmap_status() calls a stretch that was copied to the scratch "not copied" when
  * it ends within the range asked about (fixed by QEMU's commit a4d5224c2c, "hbitmap: fix

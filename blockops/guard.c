@@ -240,6 +240,13 @@ no_guard:
 	return NULL;
 }
 
+void guard_leave(struct guard *guard, guard_closed_fn *closed, void *data)
+{
+	guard->closed = closed;
+	guard->closed_data = data;
+	close_handles(guard);
+}
+
 void guard_end(struct guard *guard, guard_closed_fn *closed, void *data)
 {
 	struct qmpsnap_error ignored;

@@ -38,6 +38,10 @@ bool guard_tell(struct guard *guard, struct json_object *record, const int *fds,
  * `closed` fires later. */
 void guard_end(struct guard *guard, guard_closed_fn *closed, void *data);
 
+/* Leaves it behind with what is still to be undone: doesn't wait for its end.  `closed` fires
+ * later. */
+void guard_leave(struct guard *guard, guard_closed_fn *closed, void *data);
+
 enum { GUARD_MAX_FDS = 128, GUARD_RECORD_BYTES = 128 * 1024 };
 
 /* Receives one record on a control socket; used by both ends.  1 with *record owned by the caller

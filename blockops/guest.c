@@ -64,7 +64,51 @@ static bool is_encrypted(const struct guest_disk *disk, struct json_object *inse
 		       strstr(disk->filename, "\"luks\""));
 }
 
-static bool parse_disk(struct guest_disk *disk, struct json_object *block)
+/* Drivers whose node shows what the one below it holds. */
+static bool shows_it_raw(const char *driver)
+{
+	static const char *const drivers[] = {"raw", "host_device", "throttle", "copy-before-write",
+		"copy-on-read", "preallocate"};
+
+	for (size_t i = 0; driver && i < sizeof(drivers) / sizeof(drivers[0]); i++) {
+		if (strcmp(drivers[i], driver) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A node of the driver host_device has the disk's file name, and none over it has a format. */
+static bool is_block_device(const struct guest *guest, const struct guest_disk *disk)
+{
+	struct json_object *nodes =
+		json_member(guest->basics, "query-named-block-nodes", json_type_array);
+	bool found = false;
+
+	for (size_t i = 0; disk->filename && i < json_length(nodes); i++) {
+		struct json_object *node = json_object_array_get_idx(nodes, i);
+		const char *driver = json_string(node, "drv"), *file = json_string(node, "file");
+		if (!driver || !file || strcmp(file, disk->filename) != 0)
+			continue;
+		if (!shows_it_raw(driver))
+			return false;
+		found = found || strcmp(driver, "host_device") == 0;
+	}
+	return found;
+}
+
+static void parse_options(struct guest_node_options *options, struct json_object *inserted)
+{
+	struct json_object *cache = json_member(inserted, "cache", json_type_object);
+	const char *detect = json_string(inserted, "detect_zeroes");
+
+	if (detect && strlen(detect) < sizeof(options->detect_zeroes))
+		memcpy(options->detect_zeroes, detect, strlen(detect) + 1);
+	options->direct = json_flag(cache, "direct", false);
+	options->no_flush = json_flag(cache, "no-flush", false);
+}
+
+static bool parse_disk(
+	const struct guest *guest, struct guest_disk *disk, struct json_object *block)
 {
 	struct json_object *inserted = json_member(block, "inserted", json_type_object);
 	const char *drive = json_string(block, "device");
@@ -86,6 +130,8 @@ static bool parse_disk(struct guest_disk *disk, struct json_object *block)
 		disk->virtual_size_bytes = size > 0 ? (uint64_t)size : 0;
 		disk->allocated_bytes = allocated > 0 ? (uint64_t)allocated : 0;
 		disk->encrypted = is_encrypted(disk, inserted);
+		disk->block_device = is_block_device(guest, disk);
+		parse_options(&disk->options, inserted);
 	}
 	return (disk->id = short_name(disk)) != NULL;
 }
@@ -104,7 +150,7 @@ bool guest_parse_block(struct guest *guest, struct json_object *reply, struct qm
 		return error_no_memory(err);
 	for (size_t i = 0; i < n; i++) {
 		guest->n_disks++;
-		if (!parse_disk(&guest->disks[i], json_object_array_get_idx(reply, i)))
+		if (!parse_disk(guest, &guest->disks[i], json_object_array_get_idx(reply, i)))
 			return error_no_memory(err);
 	}
 	return true;
@@ -195,11 +241,37 @@ static struct json_object *chain_to_json(struct json_object *image)
 	return chain;
 }
 
+static struct json_object *method_to_json(
+	const struct guest *guest, const struct guest_disk *disk, enum method method)
+{
+	struct json_object *json = json_object_new_object();
+	char reason[METHOD_REASON_BYTES];
+
+	json_put_bool(json, "possible", method_takes(method, guest, disk, false, reason));
+	json_put_string(json, "reason", reason);
+	return json;
+}
+
+/* Stream in the better of its flavours that can take it; if none can, why the filter can't. */
+static void methods_to_json(
+	const struct guest *guest, const struct guest_disk *disk, struct json_object *json)
+{
+	char reason[METHOD_REASON_BYTES];
+	const bool by_filter = method_takes(METHOD_FILTER, guest, disk, false, reason);
+	const bool by_job = !by_filter && method_takes(METHOD_JOB, guest, disk, false, reason);
+	struct json_object *stream =
+		method_to_json(guest, disk, by_job ? METHOD_JOB : METHOD_FILTER);
+
+	json_put_string(stream, "flavour", by_filter ? "filter" : by_job ? "job" : NULL);
+	json_object_object_add(json, "stream", stream);
+	json_object_object_add(json, "backup", method_to_json(guest, disk, METHOD_BACKUP));
+	json_object_object_add(json, "mirror", method_to_json(guest, disk, METHOD_MIRROR));
+	json_object_object_add(json, "cold", method_to_json(guest, disk, METHOD_COLD));
+}
+
 static struct json_object *disk_to_json(const struct guest *guest, const struct guest_disk *disk)
 {
 	struct json_object *json = json_object_new_object();
-	struct json_object *stream = json_object_new_object();
-	char reason[METHOD_REASON_BYTES];
 
 	json_put_string(json, "id", disk->id);
 	json_put_string(json, "qdev", disk->qdev);
@@ -218,9 +290,8 @@ static struct json_object *disk_to_json(const struct guest *guest, const struct 
 	json_put_bool(json, "encrypted", disk->encrypted);
 	json_object_object_add(
 		json, "iothread", disk->iothread ? json_object_new_string(disk->iothread) : NULL);
-	json_put_bool(stream, "possible", method_stream_takes(guest, disk, reason));
-	json_put_string(stream, "reason", reason);
-	json_object_object_add(json, "stream", stream);
+	json_put_bool(json, "block_device", disk->block_device);
+	methods_to_json(guest, disk, json);
 	return json;
 }
 

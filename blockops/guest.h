@@ -15,6 +15,13 @@
 
 enum { GUEST_MAX_DISKS = 256, GUEST_MAX_BACKING = 256 };
 
+/* How a node was opened, for a filter that is put above it (BlockDeviceInfo).  Whether it discards
+ * isn't told. */
+struct guest_node_options {
+	char detect_zeroes[8]; /* "off", "on", "unmap"; "" when not told */
+	bool direct, no_flush; /* of the cache */
+};
+
 /* Strings are borrowed from the replies that the guest holds, or owned where said. */
 struct guest_disk {
 	char *id; /* owned: the short name that users see: qdev id, drive id, node */
@@ -29,7 +36,9 @@ struct guest_disk {
 	struct json_object *image; /* ImageInfo; its "backing-image" members are the chain */
 	uint64_t virtual_size_bytes;
 	uint64_t allocated_bytes;
+	struct guest_node_options options;
 	bool inserted, read_only, removable, encrypted, firmware;
+	bool block_device; /* its bytes are a raw block device of the host: an LV, a partition */
 };
 
 struct guest {
@@ -46,8 +55,8 @@ struct guest {
 	size_t n_disks;
 };
 
-/* Fills the disks from query-block's reply.  QEMU for one that isn't what QEMU's reference says,
- * or with more than GUEST_MAX_DISKS disks. */
+/* Fills the disks from query-block's reply, after guest_parse_basic() has had the others.  QEMU for
+ * one that isn't what QEMU's reference says, or with more than GUEST_MAX_DISKS disks. */
 bool guest_parse_block(struct guest *guest, struct json_object *reply, struct qmpsnap_error *err);
 
 /* Keeps the reply to a command and takes what it tells; a member missing leaves its default. */

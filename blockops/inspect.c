@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const char *const queries[] = {"query-version", "query-name", "query-uuid", "query-status",
-	"query-iothreads", "query-qmp-schema", "query-block"};
+	"query-iothreads", "query-qmp-schema", "query-named-block-nodes", "query-block"};
 
 enum question { ASK_TYPE, ASK_PARENT_BUS, ASK_IOTHREAD, ASK_IOTHREAD_MAPPING, ASK_NOTHING };
 
@@ -153,10 +153,17 @@ static void on_query(struct json_object *result, const struct qmpsnap_error *err
 
 static void ask_next(struct inspect *in)
 {
-	if (in->query < sizeof(queries) / sizeof(queries[0]))
-		qmp_execute(in->qmp, queries[in->query], NULL, on_query, in);
-	else
+	struct json_object *args = NULL;
+
+	if (in->query == sizeof(queries) / sizeof(queries[0])) {
 		ask_about_disk(in);
+		return;
+	}
+	if (strcmp(queries[in->query], "query-named-block-nodes") == 0) {
+		args = json_object_new_object();
+		json_put_bool(args, "flat", true); /* without each node's backing chain again */
+	}
+	qmp_execute(in->qmp, queries[in->query], args, on_query, in);
 }
 
 void inspect_start(struct inspect *inspect, struct qmp_client *qmp, struct guest *guest,

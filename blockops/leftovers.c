@@ -28,7 +28,7 @@ static bool any_name(struct json_object *list, const char *key, name_fn *fn, voi
 
 static bool any_of_all(const struct leftovers *left, name_fn *fn, void *data)
 {
-	return any_name(left->exports, "id", fn, data) ||
+	return any_name(left->exports, "id", fn, data) || any_name(left->jobs, "id", fn, data) ||
 	       any_name(left->nodes, "node-name", fn, data) ||
 	       any_name(left->fdsets, NULL, fn, data);
 }
@@ -201,6 +201,8 @@ void leftovers_list(const struct leftovers *left, const struct qmpsnap_snapshot 
 	struct listing l = {.s = s, .what = "export", .found = found, .data = data};
 
 	(void)any_name(left->exports, "id", list_one, &l);
+	l.what = "job";
+	(void)any_name(left->jobs, "id", list_one, &l);
 	l.what = "node";
 	(void)any_name(left->nodes, "node-name", list_one, &l);
 	l.what = "descriptor set";

@@ -11,6 +11,7 @@
 struct leftovers {
 	struct json_object *nodes; /* query-named-block-nodes */
 	struct json_object *exports; /* query-block-exports */
+	struct json_object *jobs; /* query-jobs */
 	struct json_object *fdsets; /* query-fdsets */
 	struct json_object *block; /* query-block */
 	struct json_object *graph; /* x-debug-query-block-graph */

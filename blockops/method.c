@@ -7,43 +7,68 @@
 #include <stdio.h>
 #include <string.h>
 
-static const enum qmp_cap stream_needs[] = {QMP_CAP_CBW, QMP_CAP_CBW_ON_ERROR, QMP_CAP_CBW_TIMEOUT,
+/* What a method asks of QEMU. */
+static const enum qmp_cap filter_needs[] = {QMP_CAP_CBW, QMP_CAP_CBW_ON_ERROR, QMP_CAP_CBW_TIMEOUT,
 	QMP_CAP_SNAPSHOT_ACCESS, QMP_CAP_BLOCK_EXPORT, QMP_CAP_EXPORT_DEL, QMP_CAP_NBD_MAX_CONNS,
 	QMP_CAP_ADD_FD, QMP_CAP_GETFD};
+static const enum qmp_cap job_needs[] = {QMP_CAP_BLOCKDEV_BACKUP, QMP_CAP_BLOCK_EXPORT,
+	QMP_CAP_EXPORT_DEL, QMP_CAP_NBD_MAX_CONNS, QMP_CAP_ADD_FD, QMP_CAP_GETFD};
+static const enum qmp_cap backup_needs[] = {QMP_CAP_BLOCKDEV_BACKUP};
+static const enum qmp_cap mirror_needs[] = {QMP_CAP_BLOCKDEV_MIRROR};
 
-static const char *missing_capability(const struct guest *guest)
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct {
+	const enum qmp_cap *needs;
+	size_t n_needs;
+	const char *serves; /* why it can */
+} methods[N_METHODS] = {
+	[METHOD_FILTER] = {filter_needs, COUNT(filter_needs),
+		"copy-before-write and snapshot-access serve it"},
+	[METHOD_JOB] = {job_needs, COUNT(job_needs), "an overlay with a backup job serves it"},
+	[METHOD_BACKUP] = {backup_needs, COUNT(backup_needs), "QEMU can copy it to a spool file"},
+	[METHOD_MIRROR] = {mirror_needs, COUNT(mirror_needs), "QEMU can mirror it to a spool file"},
+	[METHOD_COLD] = {NULL, 0, "its file can be copied while the guest stands still"},
+};
+
+static const char *missing_capability(enum method method, const struct guest *guest)
 {
-	for (size_t i = 0; i < sizeof(stream_needs) / sizeof(stream_needs[0]); i++) {
-		if (!guest->caps.has[stream_needs[i]])
-			return qmp_cap_name(stream_needs[i]);
+	for (size_t i = 0; i < methods[method].n_needs; i++) {
+		if (!guest->caps.has[methods[method].needs[i]])
+			return qmp_cap_name(methods[method].needs[i]);
 	}
 	return NULL;
 }
 
-bool method_stream_takes(const struct guest *guest, const struct guest_disk *disk,
-	char reason[static METHOD_REASON_BYTES])
+/* What no method gets over. */
+static const char *obstacle(const struct guest_disk *disk, bool allow_plaintext)
 {
-	const char *danger = danger_of_stream(guest, disk);
-	const char *missing = missing_capability(guest);
-	const char *why = NULL;
-
 	if (!disk->inserted || !disk->node)
-		why = "nothing is inserted";
-	else if (!disk->qom_path)
-		why = "no device of the guest uses it";
-	else if (name_is_ours(disk->node, NULL))
-		why = "a filter of an earlier run stands on it: qmpsnap recover removes it";
-	else if (disk->encrypted)
-		why = "it is encrypted and its view is plaintext";
-	else if (danger)
-		why = danger;
+		return "nothing is inserted";
+	if (!disk->qom_path)
+		return "no device of the guest uses it";
+	if (name_is_ours(disk->node, NULL))
+		return "a filter of an earlier run stands on it: qmpsnap recover removes it";
+	if (disk->encrypted && !allow_plaintext)
+		return "it is encrypted and its image would not be: --allow-plaintext takes it all "
+		       "the same";
+	return NULL;
+}
+
+bool method_takes(enum method method, const struct guest *guest, const struct guest_disk *disk,
+	bool allow_plaintext, char reason[static METHOD_REASON_BYTES])
+{
+	const char *missing = missing_capability(method, guest);
+	const char *why = obstacle(disk, allow_plaintext);
+
 	if (!why && missing) {
 		(void)snprintf(reason, METHOD_REASON_BYTES, "this QEMU (%u.%u.%u) lacks %s",
 			guest->major, guest->minor, guest->micro, missing);
 		return false;
 	}
-	(void)snprintf(reason, METHOD_REASON_BYTES, "%s",
-		why ? why : "copy-before-write and snapshot-access serve it");
+	if (!why)
+		why = danger_of(method, guest, disk);
+	(void)snprintf(reason, METHOD_REASON_BYTES, "%s", why ? why : methods[method].serves);
 	return !why;
 }
 
@@ -119,26 +144,28 @@ static const struct guest_disk *find_one(
 }
 
 /* A drive that no device uses isn't a disk of the guest. */
-static bool is_taken_by_default(const struct guest_disk *disk)
+static bool is_taken_unnamed(
+	const struct guest_disk *disk, const struct method_selection *selection)
 {
-	return disk->inserted && disk->node && disk->qom_path && !disk->read_only &&
-	       !disk->firmware;
+	if (!disk->inserted || !disk->node || !disk->qom_path || disk->read_only)
+		return false;
+	return disk->firmware ? selection->firmware : selection->n_wanted == 0;
 }
 
-bool method_select(const struct guest *guest, const char *const *wanted, size_t n_wanted,
+bool method_select(const struct guest *guest, const struct method_selection *selection,
 	const struct guest_disk **chosen, size_t *n_chosen, struct qmpsnap_error *err)
 {
 	bool take[GUEST_MAX_DISKS] = {false};
 
-	for (size_t w = 0; w < n_wanted; w++) {
-		const struct guest_disk *disk = find_one(guest, wanted[w], err);
+	for (size_t w = 0; w < selection->n_wanted; w++) {
+		const struct guest_disk *disk = find_one(guest, selection->wanted[w], err);
 		if (!disk)
 			return false;
 		take[disk - guest->disks] = true;
 	}
 	*n_chosen = 0;
 	for (size_t i = 0; i < guest->n_disks; i++) {
-		if (n_wanted ? take[i] : is_taken_by_default(&guest->disks[i]))
+		if (take[i] || is_taken_unnamed(&guest->disks[i], selection))
 			chosen[(*n_chosen)++] = &guest->disks[i];
 	}
 	if (*n_chosen == 0) {

@@ -4,7 +4,31 @@
 #include <string.h>
 
 static const struct method_table tables[N_METHODS] = {
-	[METHOD_FILTER] = {"stream", "filter", filter_steps, &n_filter_steps},
+	[METHOD_FILTER] = {.name = "stream",
+		.key = "filter",
+		.steps = filter_steps,
+		.n_steps = &n_filter_steps},
+	[METHOD_JOB] = {.name = "stream",
+		.key = "job",
+		.steps = job_steps,
+		.n_steps = &n_job_steps},
+	[METHOD_BACKUP] = {.name = "backup",
+		.key = "backup",
+		.steps = backup_steps,
+		.n_steps = &n_backup_steps},
+	[METHOD_MIRROR] = {.name = "mirror",
+		.key = "mirror",
+		.steps = mirror_steps,
+		.n_steps = &n_mirror_steps},
+	[METHOD_COLD] = {.name = "cold",
+		.key = "cold",
+		.steps = cold_steps,
+		.n_steps = &n_cold_steps,
+		.holds = true},
+	[METHOD_OFFLINE] = {.name = "offline",
+		.key = "offline",
+		.steps = offline_steps,
+		.n_steps = &n_offline_steps},
 };
 
 const struct method_table *method_table(enum method method)
@@ -12,10 +36,20 @@ const struct method_table *method_table(enum method method)
 	return &tables[method];
 }
 
+const struct method_table *method_table_of_recover(void)
+{
+	static const struct method_table table = {.name = "recover",
+		.key = "recover",
+		.steps = recover_steps,
+		.n_steps = &n_recover_steps};
+
+	return &table;
+}
+
 const struct method_table *method_table_by_key(const char *key)
 {
 	for (size_t i = 0; key && i < N_METHODS; i++) {
-		if (strcmp(tables[i].key, key) == 0)
+		if (tables[i].key && strcmp(tables[i].key, key) == 0)
 			return &tables[i];
 	}
 	return NULL;

@@ -10,6 +10,11 @@
 
 enum method {
 	METHOD_FILTER, /* stream, by copy-before-write and snapshot-access */
+	METHOD_JOB, /* stream, by an overlay and blockdev-backup sync=none */
+	METHOD_BACKUP, /* blockdev-backup sync=full */
+	METHOD_MIRROR, /* blockdev-mirror to its end */
+	METHOD_COLD, /* stop, qemu-img convert, cont */
+	METHOD_OFFLINE, /* an image file, and no QEMU */
 	N_METHODS,
 };
 
@@ -18,9 +23,14 @@ struct method_table {
 	const char *key; /* as the guard is told: "filter" */
 	const struct flow_step *steps;
 	const size_t *n_steps;
+	bool holds; /* the guest stands still for a copy, not for an instant: the user is told of it
+		     */
 };
 
 const struct method_table *method_table(enum method method);
+
+/* The undos of all methods in one table, for who can't know the method. */
+const struct method_table *method_table_of_recover(void);
 
 /* NULL: there is no such key. */
 const struct method_table *method_table_by_key(const char *key);
@@ -31,5 +41,18 @@ size_t method_step_index(const struct method_table *table, const char *step);
 /* One table_*.c each. */
 extern const struct flow_step filter_steps[];
 extern const size_t n_filter_steps;
+extern const struct flow_step job_steps[];
+extern const size_t n_job_steps;
+extern const struct flow_step backup_steps[];
+extern const size_t n_backup_steps;
+extern const struct flow_step mirror_steps[];
+extern const size_t n_mirror_steps;
+extern const struct flow_step cold_steps[];
+extern const size_t n_cold_steps;
+extern const struct flow_step offline_steps[];
+extern const size_t n_offline_steps;
+
+extern const struct flow_step recover_steps[];
+extern const size_t n_recover_steps;
 
 #endif

@@ -7,10 +7,16 @@
 
 void pace_init(struct pace *pace, uint64_t bytes_per_s, uint64_t now_ns)
 {
-	*pace = (struct pace){
-		.bytes_per_s = bytes_per_s > MAX_BYTES_PER_S ? 0 : bytes_per_s,
-		.last_ns = now_ns,
-	};
+	*pace = (struct pace){0};
+	pace_set_rate(pace, bytes_per_s, now_ns);
+}
+
+/* The bucket begins empty; a debt made at another rate is forgiven. */
+void pace_set_rate(struct pace *pace, uint64_t bytes_per_s, uint64_t now_ns)
+{
+	pace->bytes_per_s = bytes_per_s > MAX_BYTES_PER_S ? 0 : bytes_per_s;
+	pace->last_ns = now_ns;
+	pace->credit_bytes = 0;
 }
 
 static void refill(struct pace *pace, uint64_t now_ns)
@@ -39,11 +45,14 @@ static void refill(struct pace *pace, uint64_t now_ns)
 
 uint64_t pace_take(struct pace *pace, uint64_t bytes, uint64_t now_ns)
 {
-	if (pace->bytes_per_s == 0)
+	if (pace->bytes_per_s == 0) {
+		pace->taken_bytes += bytes;
 		return 0;
+	}
 	refill(pace, now_ns);
 	if (pace->credit_bytes >= 0) {
 		pace->credit_bytes -= (int64_t)bytes;
+		pace->taken_bytes += bytes;
 		return 0;
 	}
 
@@ -51,5 +60,6 @@ uint64_t pace_take(struct pace *pace, uint64_t bytes, uint64_t now_ns)
 	const uint64_t debt = (uint64_t)-pace->credit_bytes;
 	const uint64_t debt_ns =
 		debt / rate * NS_PER_S + (debt % rate * NS_PER_S + rate - 1) / rate;
-	return (debt_ns - (now_ns - pace->last_ns) + NS_PER_MS - 1) / NS_PER_MS;
+	const uint64_t wait_ms = (debt_ns - (now_ns - pace->last_ns) + NS_PER_MS - 1) / NS_PER_MS;
+	return wait_ms < PACE_WAIT_MS ? wait_ms : PACE_WAIT_MS;
 }

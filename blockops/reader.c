@@ -2,6 +2,7 @@
 #include "blockops/reader.h"
 
 #include "blockops/checked_read.h"
+#include "blockops/zero_scan.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -132,8 +133,12 @@ static void fill(struct reader *r)
 		if (!lay_out(r))
 			break;
 	}
-	while (r->n_done < r->n_laid && r->slots[r->n_done % r->n_slots].pending == 0)
+	while (r->n_done < r->n_laid && r->slots[r->n_done % r->n_slots].pending == 0) {
+		struct stream_block *block = &r->slots[r->n_done % r->n_slots].block;
+		if (r->image->find_zeroes && !block->zero)
+			block->zero = zero_scan_is_zero(block->data, block->len);
 		r->n_done++;
+	}
 }
 
 static const struct qmpsnap_error *reader_error(const struct stream_reader *base)
@@ -296,7 +301,8 @@ static struct reader *reader_new(const struct image_stream *image, uint64_t offs
 	r->offset = r->cursor = offset;
 	r->end = offset + length;
 	r->n_blocks = length / block_bytes + (length % block_bytes != 0);
-	r->n_slots = image->ring_blocks < r->n_blocks ? image->ring_blocks : (unsigned)r->n_blocks;
+	const unsigned ring_blocks = stream_ring_share(&image->stream, image->ring_blocks);
+	r->n_slots = ring_blocks < r->n_blocks ? ring_blocks : (unsigned)r->n_blocks;
 	if (!allocate(r, image)) {
 		free(r->memory);
 		free(r->slots);

@@ -18,6 +18,7 @@ struct image_stream {
 	const struct layout *layout;
 	unsigned ring_blocks;
 	struct pace *pace; /* NULL: none */
+	bool find_zeroes; /* blocks that turn out to hold only zeroes are told as `zero` */
 };
 
 /* All borrowed. */

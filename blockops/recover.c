@@ -8,11 +8,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { RECOVER_MAX_RUNS = 64, RECOVER_MAX_PHRASES = 512 };
 
 static const char *const queries[] = {"query-named-block-nodes", "query-block-exports",
-	"query-fdsets", "query-block", "x-debug-query-block-graph"};
+	"query-fdsets", "query-block", "x-debug-query-block-graph", "query-jobs"};
 enum { N_QUERIES = sizeof(queries) / sizeof(queries[0]) };
 
 struct recovery {
@@ -93,7 +94,8 @@ static void take_stock(struct recovery *r)
 		.exports = r->replies[1],
 		.fdsets = r->replies[2],
 		.block = r->replies[3],
-		.graph = r->replies[4]};
+		.graph = r->replies[4],
+		.jobs = r->replies[5]};
 	struct qmpsnap_snapshot *s;
 	char run[NAME_RUN_BYTES];
 
@@ -122,6 +124,7 @@ static void take_stock(struct recovery *r)
 			s->run);
 	drop_replies(r);
 	s->qmp = r->qmp;
+	s->table = method_table_of_recover();
 	r->qmp = NULL;
 	unwind(s, NULL, on_unwound, r);
 }
@@ -175,8 +178,25 @@ static void on_lost(const struct qmpsnap_error *err, void *data)
 	(void)data;
 }
 
+/* A connection given as a descriptor stands still, and QEMU greets it once only. */
+static bool look_again_by_fd(struct recovery *r, struct qmpsnap_error *err)
+{
+	const int fd = qmp_address_connect(&r->address, err);
+
+	if (fd < 0)
+		return false;
+	r->qmp = qmp_adopt(r->loop, fd, NULL, on_lost, r, err);
+	if (r->qmp)
+		ask(r);
+	else
+		close(fd);
+	return r->qmp != NULL;
+}
+
 static bool look(struct recovery *r, struct qmpsnap_error *err)
 {
+	if (r->n_runs > 0 && r->address.kind == QMP_FD)
+		return look_again_by_fd(r, err);
 	r->qmp = qmp_open(r->loop, &r->address, NULL, on_ready, on_lost, r, err);
 	return r->qmp != NULL;
 }

@@ -4,6 +4,7 @@
 #include "blockops/snapshot.h"
 
 #include "base/log.h"
+#include "blockops/rotate.h"
 #include "blockops/steps.h"
 
 #include <errno.h>
@@ -41,7 +42,8 @@ static void fault(const struct qmpsnap_snapshot *s, enum qmpsnap_phase phase, co
 		(void)raise(s->faults.signal);
 }
 
-/* While the guest stands still for us nothing is told; what happened is told once it runs. */
+/* While the guest or its file systems stand still for us nothing is told to the user; what happened
+ * is told once they move. */
 void snapshot_watch(void *self, enum qmpsnap_phase phase, const struct flow_step *step)
 {
 	struct qmpsnap_snapshot *s = self;
@@ -49,13 +51,15 @@ void snapshot_watch(void *self, enum qmpsnap_phase phase, const struct flow_step
 
 	if (phase == QMPSNAP_BEGIN || phase == QMPSNAP_UNDO_BEGIN)
 		s->disk_err = (struct qmpsnap_error){0};
-	if (s->stopped) {
+	if (phase == QMPSNAP_BEGIN && !s->speed.loaded)
+		speed_sample(s);
+	/* The steps from `stop` to `cont` are one intent, told before the first of them. */
+	if (phase == QMPSNAP_BEGIN && !s->stopped)
+		guard_tell_step(s, step);
+	if (s->stopped ? !s->table->holds : s->freeze.in_doubt) {
 		if (s->n_deferred < room)
 			s->deferred[s->n_deferred++] = (struct deferred_step){phase, step};
 	} else {
-		/* The steps up to `cont` are one intent, told before the first of them. */
-		if (phase == QMPSNAP_BEGIN)
-			guard_tell_step(s, step);
 		tell_deferred(s);
 		tell_step(s, phase, step);
 	}
@@ -76,7 +80,8 @@ static struct qmpsnap_image *result_images(const struct qmpsnap_snapshot *s)
 			.format = d->format,
 			.size_bytes = d->image->size_bytes,
 			.virtual_size_bytes = d->virtual_size_bytes};
-		memcpy(images[i].id, d->image_id, sizeof(images[i].id));
+		memcpy(images[i].id, d->image->id[0] ? d->image->id : d->image_id,
+			sizeof(images[i].id));
 		memcpy(images[i].digest_algorithm, d->image->digest_algorithm,
 			sizeof(images[i].digest_algorithm));
 		memcpy(images[i].digest, d->image->digest, sizeof(images[i].digest));
@@ -84,9 +89,9 @@ static struct qmpsnap_image *result_images(const struct qmpsnap_snapshot *s)
 	return images;
 }
 
-static void on_end(struct flow *f, void *self)
+static void end(struct qmpsnap_snapshot *s)
 {
-	struct qmpsnap_snapshot *s = self;
+	struct flow *f = &s->flow;
 	struct qmpsnap_image *images = NULL;
 	const bool failed = flow_failed(f);
 
@@ -110,13 +115,43 @@ static void on_end(struct flow *f, void *self)
 	snapshot_free(s);
 }
 
-void qmpsnap_snapshot_cancel(struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code)
+static void on_end(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	if (s->rotation && !s->dry_run && !flow_failed(f))
+		rotate_start(s, end);
+	else
+		end(s);
+}
+
+void qmpsnap_snapshot_cancel_saying(
+	struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code, const char *message)
 {
 	struct qmpsnap_error err;
 
-	error_set(&err, code, "given up on request%s",
-		code == QMPSNAP_INTERRUPTED ? " (interrupt)" : "");
+	error_set(&err, code, "%s", message);
 	flow_cancel(&snapshot->flow, &err);
+	rotate_stop(snapshot);
+}
+
+void qmpsnap_snapshot_cancel(struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code)
+{
+	qmpsnap_snapshot_cancel_saying(snapshot, code,
+		code == QMPSNAP_INTERRUPTED ? "given up on request (interrupt)"
+					    : "given up on request");
+}
+
+void qmpsnap_snapshot_get_status(const struct qmpsnap_snapshot *s, struct qmpsnap_status *status)
+{
+	*status = (struct qmpsnap_status){
+		.run = s->result.run,
+		.guest = s->guest_name,
+		.method = s->result.run[0] ? s->table->name : "",
+		.speed_bytes_per_s = s->pace.bytes_per_s,
+		.speed_is_auto = s->speed.is_auto,
+		.monitor_is_released = s->released,
+	};
 }
 
 /* ---- The start ---- */
@@ -178,11 +213,24 @@ static bool take_scratch_dir(struct qmpsnap_snapshot *s, const struct qmpsnap_sn
 	       error_errno(err, QMPSNAP_USAGE, errno, "the scratch folder %s", o->scratch_dir);
 }
 
+static bool check_release(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (!s->release_monitor || s->address.kind != QMP_FD)
+		return true;
+	error_set(err, QMPSNAP_USAGE, "%s: a monitor given as a descriptor can't be released",
+		s->address.text);
+	error_hint(err, "nobody could connect to it anew: give the monitor's address");
+	return false;
+}
+
 static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapshot_options *o,
 	struct qmpsnap_error *err)
 {
-	if (!o->qmp_address)
+	if (!o->qmp_address && !o->image_path)
 		return error_set(err, QMPSNAP_USAGE, "no monitor is named");
+	if (o->image_path && (o->qmp_address || !o->image_format))
+		return error_set(
+			err, QMPSNAP_USAGE, "an image file needs its format, and no monitor");
 	s->format = o->format;
 	s->quiesce = o->quiesce;
 	s->zero_scan = o->zero_scan;
@@ -194,17 +242,22 @@ static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapsh
 	s->parallel = o->parallel ? o->parallel : 2;
 	s->no_guard = o->no_guard;
 	s->dry_run = o->dry_run;
-	pace_init(&s->pace, o->speed_bytes_per_s, uv_hrtime());
-	return qmp_address_parse(o->qmp_address, &s->address, err) &&
-	       copy_text(&s->store_spec, o->store_spec, err) && copy_text(&s->name, o->name, err) &&
-	       copy_text(&s->guest_id, o->guest_id, err) &&
+	s->rotation = o->rotation;
+	pace_init(&s->pace, 0, uv_hrtime());
+	speed_set(s, o->speed_bytes_per_s);
+	if (o->image_path)
+		s->table = method_table(METHOD_OFFLINE);
+	return (o->image_path || qmp_address_parse(o->qmp_address, &s->address, err)) &&
+	       check_release(s, err) && copy_text(&s->store_spec, o->store_spec, err) &&
+	       copy_text(&s->name, o->name, err) && copy_text(&s->guest_id, o->guest_id, err) &&
 	       copy_text(&s->guard_path, o->guard_path, err) &&
 	       copy_text(&s->method_wanted, o->method, err) &&
 	       copy_text(&s->flavour_wanted, o->flavour, err) &&
 	       copy_text(&s->qga_address, o->qga_address, err) &&
 	       copy_text(&s->image_path, o->image_path, err) &&
 	       copy_text(&s->image_format, o->image_format, err) && take_scratch_dir(s, o, err) &&
-	       take_lists(s, o, err);
+	       take_lists(s, o, err) && copy_text(&s->backup_type, o->backup_type, err) &&
+	       rotate_check_options(s, err);
 }
 
 static void on_first_turn(struct qmpsnap_snapshot *s)

@@ -11,14 +11,19 @@
 #include "base/names.h"
 #include "base/store.h"
 #include "blockops/decide.h"
+#include "blockops/file_stream.h"
 #include "blockops/guard.h"
 #include "blockops/guest.h"
 #include "blockops/inspect.h"
+#include "blockops/jobs.h"
 #include "blockops/layout.h"
 #include "blockops/pace.h"
+#include "blockops/source.h"
+#include "blockops/speed.h"
 #include "blockops/view.h"
 #include "qmp/address.h"
 #include "qmp/client.h"
+#include "qmp/freeze.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -30,6 +35,7 @@ enum {
 	SNAPSHOT_RING_BLOCKS = 32,
 	SNAPSHOT_MAX_DISKS = 64,
 	SNAPSHOT_FREEZE_MS = 10000,
+	SNAPSHOT_FREEZE_MARGIN_MS = 15000, /* over the deadline, before the guard ends a process */
 	SNAPSHOT_PAUSE_MS = 5000, /* the guard ends a main process that holds the guest longer */
 };
 
@@ -40,19 +46,32 @@ struct snapshot_disk {
 	char *qom_path; /* the device whose `drive` is switched */
 	char *node; /* the node that the device had and goes back to */
 	uint64_t virtual_size_bytes;
+	struct guest_node_options node_options;
 
 	enum qmpsnap_format format; /* of the image */
+	bool plaintext; /* the disk is encrypted, its image isn't */
 	char *image_name;
 	char image_id[NAME_UUID_BYTES];
-	struct store_image *image; /* NULL in a guard, which knows only name and id */
 	bool published;
+	struct store_image *image; /* NULL in a guard, which knows only name and id */
 
 	int scratch_fd; /* -1: none */
+	bool by_path; /* QEMU is offered the scratch's path, not a descriptor */
+	bool scratch_holds; /* scratch_limit_bytes are reserved, whatever others do, */
+	bool scratch_is_reserved; /* and are all that it can ever need */
 	uint64_t scratch_limit_bytes;
 	uint64_t scratch_seen_bytes;
+	uint64_t scratch_written_bytes; /* up to where QEMU has written it; 0: not asked */
 	char *scratch_path; /* while it has one */
 	int64_t fdset; /* -1: none */
-	bool by_path; /* QEMU is offered the scratch's path, not a descriptor */
+	const char *scratch_role; /* the command under way about the scratch, see scratch_file.h */
+	struct json_object *(*make_node)(const struct snapshot_disk *d, const char *filename);
+	void (*passed_fn)(
+		struct snapshot_disk *d, const char *filename, const struct qmpsnap_error *err);
+	void (*reserved_fn)(struct snapshot_disk *d, const struct qmpsnap_error *err);
+	uv_work_t reserve_work;
+	uint64_t reserve_bytes;
+	int reserve_errno;
 
 	int nbd_fds[SNAPSHOT_FDS]; /* duplicates, to shut the connections down; -1: none */
 	struct view *view;
@@ -61,10 +80,15 @@ struct snapshot_disk {
 	struct cluster_map map;
 	struct layout layout;
 	struct stream *stream;
+	struct source *source; /* the files behind it, for programs beside QEMU; NULL: none */
+	struct file_stream spool; /* the image in a file of ours, where .stream.ops is set */
+	uint64_t copied_bytes; /* by QEMU's job */
+	bool job_over;
 	bool uploading, uploaded;
 	uint64_t done_bytes;
 	struct qmp_request *switch_request;
 	char doomed[NAME_NODE_BYTES]; /* the node that an undo is deleting */
+	bool node_stands; /* one couldn't be deleted: QEMU may still write to the scratch */
 };
 
 typedef void snapshot_fn(struct qmpsnap_snapshot *s);
@@ -82,6 +106,8 @@ enum nbd_server { SERVER_NONE, SERVER_IN_DOUBT, SERVER_OURS };
 struct snapshot_faults {
 	unsigned switch_gap_ms; /* waits between the switches of two disks ... */
 	bool no_stop; /* ... of a guest that runs on */
+	bool no_watch; /* of a scratch that fills up */
+	unsigned stall_ms; /* a mirror is given up that soon; 0: COPY_STALL_MS */
 	int signal; /* raised as the step `before` begins or `after` has ended */
 	const char *before, *after;
 };
@@ -106,6 +132,8 @@ struct qmpsnap_snapshot {
 	struct json_object *properties;
 	char *method_wanted, *flavour_wanted; /* NULL: auto */
 	char *qga_address, *image_path, *image_format;
+	char *backup_type; /* NULL: the images are snapshots */
+	unsigned rotation; /* sets of it that are kept; 0: all */
 	enum qmpsnap_format format;
 	enum qmpsnap_quiesce quiesce;
 	enum qmpsnap_zero_scan zero_scan;
@@ -115,6 +143,7 @@ struct qmpsnap_snapshot {
 	unsigned parallel;
 	bool no_guard, dry_run;
 	struct pace pace;
+	struct speed speed;
 
 	/* The guest. */
 	struct qmp_client *qmp;
@@ -130,8 +159,12 @@ struct qmpsnap_snapshot {
 	struct snapshot_disk *disks;
 	size_t n_disks;
 	bool multi; /* several disks of a running guest: they switch while it stands still */
-
+	bool detached; /* the images are in files of ours: QEMU is needed no more */
+	bool server_refused; /* another tool's NBD server runs: `auto` took another method then */
 	bool check_reads; /* danger_of_wide_reads() */
+	bool by_paths; /* no descriptor can be passed to QEMU, over TCP: it gets paths */
+	bool released; /* the monitor was given up, and isn't ours again */
+	bool out_of_reach; /* it couldn't be had again: QEMU may still use what is ours */
 
 	/* What of ours may stand. */
 	struct guard *guard;
@@ -140,12 +173,29 @@ struct qmpsnap_snapshot {
 	enum nbd_server server;
 	char *server_folder; /* holds the NBD socket until the connections stand */
 	int listen_fd;
+	unsigned retake_ms; /* the back-off of taking a released monitor again */
 	bool stopped; /* our `stop` may stand without its `cont` */
 	bool continuing; /* our `cont` was sent */
-	bool resumed_by_others;
+	bool stop_answered; /* from then on a RESUME that isn't ours ends our pause */
+	bool resumed_by_others; /* before the instant; it wasn't running when inspected */
+	bool shut_down; /* the guest was, or QEMU is about to end */
+	bool holding; /* cold: the copy is good only for as long as nobody continues the guest */
 	uint64_t stopped_ns;
-	struct qmp_request *stop_request, *cont_request;
+	struct agent *agent; /* the guest's, in step; NULL: none */
+	struct freeze freeze; /* .in_doubt: file systems may be frozen by us */
+	struct qmpsnap_error freeze_err; /* why they weren't, of a snapshot that goes on */
+	unsigned thaw_ticks; /* how long a thaw has been waited for */
+	bool agent_absent; /* none answers: then no freeze */
+	bool paused_by_others; /* since the guest was inspected */
+	struct qmp_request *stop_request, *status_request, *cont_request, *transaction_request;
 	struct timespec instant;
+
+	/* The methods cold and offline. */
+	struct json_object *block_nodes, *block_graph; /* while the sources are looked for */
+	struct qemu_img *converting; /* the copy under way */
+	struct qemu_img *serving; /* qemu-nbd */
+	struct qmpsnap_error serve_err; /* why it ended */
+	void (*serve_then)(struct qmpsnap_snapshot *s); /* waits for its end */
 
 	/* What happened while the guest stood still, to be told afterwards. */
 	struct deferred_step deferred[12];
@@ -163,10 +213,40 @@ struct qmpsnap_snapshot {
 	uint64_t wait_from_ns;
 	unsigned reading; /* the running phase is about the views (0) or the scratches (1) */
 
+	/* The method's jobs, and what watches over them (jobs.h, job_watch.h). */
+	struct jobs jobs;
+	struct {
+		struct qmp_subscription on_event;
+		bool watching, ending;
+		bool continued; /* the guest that our full scratch had stopped */
+		snapshot_fn *ended;
+	} watch;
+
+	/* The wait for jobs that copy whole disks, see steps_copy.c and steps_mirror.c. */
+	struct {
+		struct qmp_subscription on_event;
+		bool waiting; /* else a late reply is nobody's */
+		bool to_ready; /* for mirrors that have caught up, not for the end */
+		bool asking, again; /* query-jobs is under way; and something has changed since */
+		uint64_t from_ns, least_ns; /* since when; when it last came nearer to the end */
+		uint64_t least_left_bytes;
+	} copying;
+
+	/* The end of older backups (rotate.h). */
+	struct {
+		struct json_object *doomed;
+		size_t at;
+		struct shelf_call *call;
+		bool stopped;
+		void (*then)(struct qmpsnap_snapshot *s);
+	} rotating;
+
 	/* Uploads under way. */
 	unsigned n_uploading;
 	struct qmpsnap_error upload_err;
 	diagnosed_fn *diagnosed;
+
+	diagnosed_fn *devices_checked; /* see devices_check() */
 };
 
 /* The flow's watch: tells the guard, the user and, in tests, SIGKILL (snapshot.c). */

@@ -72,6 +72,14 @@ void disk_command(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const cha
 	qmp_execute(s->qmp, command, arguments, on_disk_reply, d);
 }
 
+static void on_deleted(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+
+	d->node_stands = d->node_stands || err;
+	on_disk_reply(result, err, d);
+}
+
 /* A node that QEMU doesn't know is what an undo wants; any other refusal is its error.  QEMU tells
  * the two apart only in its wording, so the nodes are asked for instead. */
 static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)
@@ -81,6 +89,7 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 	const size_t n = json_length(result);
 
 	if (err && !snapshot_qemu_is_gone(s)) {
+		d->node_stands = true;
 		disk_done(s, err);
 		return;
 	}
@@ -89,7 +98,7 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 		if (node && strcmp(node, d->doomed) == 0) {
 			struct json_object *args = json_object_new_object();
 			json_put_string(args, "node-name", d->doomed);
-			disk_command(s, d, "blockdev-del", args);
+			qmp_execute(s->qmp, "blockdev-del", args, on_deleted, d);
 			return;
 		}
 	}
@@ -200,6 +209,7 @@ static void free_disk(struct snapshot_disk *d)
 			close(d->nbd_fds[c]);
 	}
 	cluster_map_free(&d->map);
+	source_free(d->source);
 	qmp_request_free(d->switch_request);
 	free(d->label);
 	free(d->qom_path);
@@ -215,6 +225,7 @@ static void on_timer_closed(uv_handle_t *handle)
 
 void snapshot_free(struct qmpsnap_snapshot *s)
 {
+	speed_close(s);
 	for (size_t i = 0; i < s->n_disks; i++)
 		free_disk(&s->disks[i]);
 	free(s->disks);
@@ -223,12 +234,17 @@ void snapshot_free(struct qmpsnap_snapshot *s)
 		free(s->wanted[i]);
 	free(s->wanted);
 	json_object_put(s->properties);
+	json_object_put(s->block_nodes);
+	json_object_put(s->block_graph);
 	qmp_request_free(s->stop_request);
+	qmp_request_free(s->status_request);
 	qmp_request_free(s->cont_request);
+	qmp_request_free(s->transaction_request);
 	if (s->listen_fd >= 0)
 		close(s->listen_fd);
 	free(s->server_folder);
 	free(s->store_spec);
+	free(s->backup_type);
 	free(s->name);
 	free(s->guest_id);
 	free(s->scratch_dir);

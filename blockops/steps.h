@@ -9,8 +9,25 @@
 
 /* steps_begin.c: the monitor, the guest, the decision */
 flow_fn monitor_open, monitor_close, monitor_cancel;
+/* The connection, with its events; `ready` fires as qmp_open() says. */
+bool monitor_connect(struct qmpsnap_snapshot *s, const struct qmp_options *options,
+	qmp_ready_fn *ready, struct qmpsnap_error *err);
 flow_fn guest_inspect;
 flow_fn plan_make;
+/* QEMU's NBD server is another tool's: goes on with the table of a method that needs none, if the
+ * choice was ours and there is one.  From within the step `server`, before its flow_done(). */
+bool plan_without_server(struct qmpsnap_snapshot *s);
+/* What a plan takes down of a disk, the image's name and format included. */
+bool plan_take_disk(
+	struct snapshot_disk *d, const struct guest_disk *from, struct qmpsnap_error *err);
+/* Tells the user of the disks and of the table's steps, as a dry run does. */
+void plan_print(struct qmpsnap_snapshot *s);
+
+/* steps_monitor.c: the monitor left to others during the upload; and one over TCP */
+flow_fn monitor_release, monitor_retake;
+flow_applies_fn release_applies;
+/* Whether QEMU can be given what it needs; over TCP only if it runs on this host.  REFUSED. */
+bool monitor_reaches(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
 /* steps_guard.c */
 flow_fn guard_begin, guard_dismiss;
@@ -22,14 +39,38 @@ bool guard_tell_connections(
 	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err);
 /* No `stop` of ours stands any more: a guard must not send `cont`, nor end us for being slow. */
 void guard_tell_running(struct qmpsnap_snapshot *s);
+/* The plan has changed: another table is unwound. */
+bool guard_tell_method(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 void guard_tell_published(struct qmpsnap_snapshot *s);
+/* The monitor is given up: the guard must let go of it, and connect by itself should it have to. */
+bool guard_tell_released(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+
+/* The agent's connection, and that the guest's file systems are thawed, or still being thawed. */
+bool guard_tell_agent(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+void guard_tell_thawed(struct qmpsnap_snapshot *s);
+void guard_tell_thawing(struct qmpsnap_snapshot *s);
+
+/* steps_freeze.c: the guest's agent, and its file systems frozen around the instant */
+flow_fn agent_begin, agent_cancel, agent_end;
+flow_applies_fn agent_applies;
+flow_fn guest_freeze, guest_thaw, guest_unfreeze, freeze_cancel;
+flow_applies_fn freeze_applies;
+/* An event of QEMU's: others paused the guest, or continued it. */
+void freeze_on_event(struct qmpsnap_snapshot *s, const char *name);
 
 /* steps_server.c: QEMU's NBD server on a socket of ours */
 flow_fn server_start, server_stop;
+/* In the table of the method that is taken instead of one whose server was refused. */
+flow_applies_fn server_was_refused;
+/* s->listen_fd in a private folder, which the guard is told of. */
+bool server_listen(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* A connection to it; non-blocking.  -1 and *err. */
 int server_connect(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* The socket's path is needed no more. */
 void server_unlink(struct qmpsnap_snapshot *s);
+
+/* The guest stands still on purpose, and this process hasn't hung. */
+void guard_tell_holding(struct qmpsnap_snapshot *s);
 
 /* steps_images.c: the records in the store, the bytes, the publication */
 flow_fn images_create, images_discard;
@@ -38,14 +79,53 @@ flow_fn images_publish;
 
 /* steps_scratch.c: where the filter puts what the guest overwrites */
 flow_fn scratch_add, scratch_remove;
-/* Bytes that a disk's scratch takes on the host now. */
+/* Bytes that a disk's scratch takes on the host now (scratch_file.c). */
 uint64_t scratch_used_bytes(const struct snapshot_disk *d);
+
+/* steps_devices.c: whether each device still stands on the node that was planned; `checked` is
+ * called once, later: QEMU, somebody has changed that. */
+void devices_check(struct qmpsnap_snapshot *s, diagnosed_fn *checked);
 
 /* steps_filter.c: the filter, and the instant */
 flow_fn filter_add, filter_remove;
+flow_fn drives_switch, drives_switch_back;
+
+/* steps_pause.c: the guest stands still around the instant of several disks */
 flow_fn guest_pause, guest_unpause, guest_resume;
 flow_applies_fn pause_applies;
-flow_fn drives_switch, drives_switch_back;
+/* While the guest stands still for us no deadline ends an undo: QEMU drops the commands of a
+ * client that closes, and nobody else would continue the guest.  QEMU answers when it is free. */
+bool pause_waits_on(const struct qmpsnap_snapshot *s, const struct qmpsnap_error *err);
+/* Our `stop` stands no more: the guest runs again, by whomever. */
+void pause_over(struct qmpsnap_snapshot *s);
+/* An event of QEMU's: others continued the guest, inside our pause or inside theirs. */
+void pause_on_event(struct qmpsnap_snapshot *s, const char *name);
+
+/* steps_job.c: the overlays, and the jobs that make views of them */
+flow_fn scratch_add_reserved; /* undone by scratch_remove */
+flow_fn overlay_add; /* undone by view_remove */
+flow_fn jobs_prepare, jobs_begin, jobs_remove;
+flow_fn overlay_export; /* undone by export_remove */
+
+/* steps_spool.c: files that take a copy of each disk */
+flow_fn spool_reserve, spool_drop;
+
+/* steps_target.c: QEMU's nodes over them; their end, after which the files are the images */
+flow_fn target_add, target_remove;
+flow_fn target_close;
+
+/* steps_copy.c: the wait for the jobs that copy, and their end as an undo */
+flow_fn copy_to_end, copy_to_ready, copy_cancel;
+flow_fn copy_jobs_remove;
+/* Once the guest runs again: the user hears of the instant; the first time only. */
+void copy_tell_instant(struct qmpsnap_snapshot *s);
+/* A step's wait for JOB_STATUS_CHANGE events, ended by copying_done() or copy_cancel(). */
+void copying_begin(struct qmpsnap_snapshot *s, qmp_event_fn *on_event);
+void copying_done(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err);
+
+/* steps_backup.c, steps_mirror.c: the jobs, and the instant at their beginning or end */
+flow_fn backup_prepare, backup_begin;
+flow_fn mirror_add, mirror_prepare, mirror_end;
 
 /* steps_export.c: the views' exports, and our connections to them */
 flow_fn export_add, export_remove;
@@ -53,10 +133,37 @@ flow_fn export_add, export_remove;
 /* steps_view.c: the frozen views and their maps */
 flow_fn view_add, view_remove;
 flow_fn map_read;
+void map_lay_out(struct snapshot_disk *d);
 /* Nothing is waited for any more that the views should bring: also from a QEMU that hangs. */
 flow_fn views_cancel;
 /* A read of a view failed with `err`: finds out whether QEMU is gone, the scratch full or the view
- * broken, says so in *err and calls `told`, later. */
+ * broken, says so in *err and calls `told`, at once where no monitor can be asked. */
 void view_diagnose(struct snapshot_disk *d, const struct qmpsnap_error *err, diagnosed_fn *told);
+
+/* steps_source.c: the files behind the disks, for programs beside QEMU */
+flow_fn sources_find, sources_close;
+
+/* steps_convert.c: copies made by qemu-img; convert_spool is undone by spool_drop */
+flow_fn convert_spool;
+/* Copies each disk's source into its spool, which then is the image; goes on as disks_in_order().
+ */
+void convert_disks(struct qmpsnap_snapshot *s, snapshot_fn *then);
+void convert_cancel(struct qmpsnap_snapshot *s);
+
+/* steps_cold.c: the copy of a guest that stands still */
+flow_applies_fn cold_pause_applies;
+flow_fn cold_copy, cold_copy_cancel;
+/* An event of QEMU's: others continued the guest. */
+void cold_on_event(struct qmpsnap_snapshot *s, const char *name);
+
+/* steps_offline.c: an image file without a QEMU */
+flow_fn offline_open, offline_open_cancel; /* undone by sources_close */
+flow_fn offline_serve, offline_serve_end;
+flow_fn offline_copy, offline_copy_cancel;
+flow_applies_fn offline_is_streamed, offline_is_copied;
+
+/* steps_scan.c: a first read of the views, for the zeroes in them */
+flow_fn zeroes_scan;
+flow_applies_fn zeroes_scan_applies;
 
 #endif

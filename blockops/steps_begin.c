@@ -5,6 +5,7 @@
 #include "blockops/dangers.h"
 #include "blockops/decide.h"
 #include "blockops/method.h"
+#include "blockops/rotate.h"
 #include "blockops/steps.h"
 
 #include <libgen.h>
@@ -21,37 +22,48 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 	flow_done(&s->flow, err);
 }
 
-/* QEMU is gone, or its monitor is: whatever runs can't succeed any more. */
+/* QEMU is gone, or its monitor is: whatever runs can't succeed any more, unless it has given all
+ * that is needed of it. */
 static void on_lost(const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
-	flow_cancel(&s->flow, err);
+	if (s->detached)
+		log_line(QMPSNAP_LOG_INFO, "%s; the copies are made, so the snapshot goes on",
+			err->message);
+	else
+		flow_cancel(&s->flow, err);
 }
 
-/* A guest that others continue inside our pause has no one instant for all its disks. */
 static void on_event(const char *name, struct json_object *event_data, void *user)
 {
 	struct qmpsnap_snapshot *s = user;
 
 	(void)event_data;
-	if (strcmp(name, "RESUME") == 0 && s->stopped && !s->continuing)
-		s->resumed_by_others = true;
+	freeze_on_event(s, name);
+	cold_on_event(s, name);
+	pause_on_event(s, name);
+	if (strcmp(name, "SHUTDOWN") == 0)
+		s->shut_down = true;
+}
+
+bool monitor_connect(struct qmpsnap_snapshot *s, const struct qmp_options *options,
+	qmp_ready_fn *ready, struct qmpsnap_error *err)
+{
+	s->qmp = qmp_open(s->loop, &s->address, options, ready, on_lost, s, err);
+	if (!s->qmp)
+		return false;
+	s->on_event = (struct qmp_subscription){.fn = on_event, .user = s};
+	qmp_subscribe(s->qmp, &s->on_event);
+	return true;
 }
 
 void monitor_open(struct flow *f, void *self)
 {
-	struct qmpsnap_snapshot *s = self;
 	struct qmpsnap_error err;
 
-	(void)f;
-	s->qmp = qmp_open(s->loop, &s->address, NULL, on_ready, on_lost, s, &err);
-	if (!s->qmp) {
-		flow_done(&s->flow, &err);
-		return;
-	}
-	s->on_event = (struct qmp_subscription){.fn = on_event, .user = s};
-	qmp_subscribe(s->qmp, &s->on_event);
+	if (!monitor_connect(self, NULL, on_ready, &err))
+		flow_done(f, &err);
 }
 
 static void on_monitor_closed(void *data)
@@ -111,7 +123,7 @@ static void name_the_guest(struct qmpsnap_snapshot *s)
 	(void)snprintf(s->guest_name, sizeof(s->guest_name), "%s", name);
 }
 
-static bool take_disk(
+bool plan_take_disk(
 	struct snapshot_disk *d, const struct guest_disk *from, struct qmpsnap_error *err)
 {
 	struct qmpsnap_snapshot *s = d->snapshot;
@@ -130,7 +142,9 @@ static bool take_disk(
 	d->qom_path = strdup(from->qom_path);
 	d->node = strdup(from->node);
 	d->virtual_size_bytes = from->virtual_size_bytes;
+	d->node_options = from->options;
 	d->format = decide_format(s->format, from);
+	d->plaintext = from->encrypted;
 	if (asprintf(&d->image_name, s->n_disks > 1 ? "%s-%s" : "%s", name, from->id) < 0)
 		d->image_name = NULL;
 	free(made);
@@ -158,16 +172,43 @@ static void note_skipped(const struct guest *guest)
 	}
 }
 
+static void warn_of_plaintext(struct snapshot_disk *d)
+{
+	char text[256];
+
+	(void)snprintf(text, sizeof(text),
+		"disk %s is encrypted: its image and what is kept on this host meanwhile are not",
+		d->label);
+	snapshot_tell(d->snapshot, QMPSNAP_EVENT_WARNING, text);
+}
+
+static struct method_request what_was_asked(const struct qmpsnap_snapshot *s)
+{
+	return (struct method_request){.method = s->method_wanted,
+		.flavour = s->flavour_wanted,
+		.format = s->format,
+		.allow_plaintext = s->allow_plaintext,
+		.release_monitor = s->release_monitor};
+}
+
+static void use_decision(struct qmpsnap_snapshot *s)
+{
+	s->table = method_table(s->decision.method);
+	s->check_reads = s->decision.method == METHOD_FILTER && danger_of_wide_reads(&s->guest);
+	s->result.method = s->table->name;
+	s->result.reason = s->decision.reason;
+}
+
 static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	const struct guest_disk *chosen[GUEST_MAX_DISKS];
-	const struct method_request request = {.method = s->method_wanted,
-		.flavour = s->flavour_wanted,
-		.format = s->format,
-		.allow_plaintext = s->allow_plaintext};
+	const struct method_request request = what_was_asked(s);
 	size_t n = 0;
 
-	if (!method_select(&s->guest, (const char *const *)s->wanted, s->n_wanted, chosen, &n, err))
+	const struct method_selection selection = {.wanted = (const char *const *)s->wanted,
+		.n_wanted = s->n_wanted,
+		.firmware = s->firmware};
+	if (!method_select(&s->guest, &selection, chosen, &n, err))
 		return false;
 	if (s->n_wanted == 0)
 		note_skipped(&s->guest);
@@ -181,31 +222,40 @@ static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	}
 	if (!decide(&s->guest, chosen, n, &request, &s->decision, err))
 		return false;
-	s->table = method_table(s->decision.method);
+	use_decision(s);
 	if (!snapshot_add_disks(s, n))
 		return error_no_memory(err);
 	for (size_t i = 0; i < n; i++) {
-		if (!take_disk(&s->disks[i], chosen[i], err))
+		if (!plan_take_disk(&s->disks[i], chosen[i], err))
 			return false;
+		if (s->disks[i].plaintext)
+			warn_of_plaintext(&s->disks[i]);
 	}
-	s->check_reads = danger_of_wide_reads(&s->guest);
 	s->multi = n > 1 && guest_is_running(&s->guest);
 	return true;
 }
 
+/* It stood still when asked, and doesn't any more. */
+static bool stands_as_inspected(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (!s->resumed_by_others || guest_is_running(&s->guest))
+		return true;
+	error_set(err, QMPSNAP_QEMU, "somebody continued the guest while it was being inspected");
+	error_hint(err, "run it again");
+	return false;
+}
+
 static bool make_plan(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
-	if (!method_state_allows(&s->guest, err) || !name_new_run(s->run) ||
-		!name_new_uuid(s->set)) {
+	if (!monitor_reaches(s, err) || !method_state_allows(&s->guest, err) ||
+		!stands_as_inspected(s, err) || !name_new_run(s->run) || !name_new_uuid(s->set)) {
 		return err->code != QMPSNAP_OK ? false
 					       : error_set(err, QMPSNAP_INTERNAL,
 							 "the system gives no random bytes");
 	}
 	name_the_guest(s);
-	if (!choose_disks(s, err))
+	if (!rotate_check_guest(s, err) || !choose_disks(s, err))
 		return false;
-	s->result.method = s->table->name;
-	s->result.reason = s->decision.reason;
 	s->result.consistency =
 		s->guest.status && strcmp(s->guest.status, "paused") == 0 ? "paused" : "crash";
 	memcpy(s->result.run, s->run, sizeof(s->result.run));
@@ -213,7 +263,7 @@ static bool make_plan(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	return true;
 }
 
-static void print_plan(struct qmpsnap_snapshot *s)
+void plan_print(struct qmpsnap_snapshot *s)
 {
 	char line[512];
 
@@ -232,6 +282,12 @@ static void print_plan(struct qmpsnap_snapshot *s)
 		(void)snprintf(line, sizeof(line), "%s: %s", step->name, step->text);
 		snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
 	}
+	if (s->rotation) {
+		(void)snprintf(line, sizeof(line),
+			"rotate: delete the oldest sets of the type %.200s beyond %u",
+			s->backup_type, s->rotation);
+		snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
+	}
 }
 
 void plan_make(struct flow *f, void *self)
@@ -242,7 +298,48 @@ void plan_make(struct flow *f, void *self)
 	if (make_plan(s, &err)) {
 		flow_go_on_with(f, s->table->steps, s->dry_run ? f->at + 1 : *s->table->n_steps);
 		if (s->dry_run)
-			print_plan(s);
+			plan_print(s);
+		else
+			speed_watch(s);
 	}
 	flow_done(f, &err);
+}
+
+static const struct guest_disk *disk_of_node(const struct guest *guest, const char *node)
+{
+	for (size_t i = 0; i < guest->n_disks; i++) {
+		if (guest->disks[i].node && strcmp(guest->disks[i].node, node) == 0)
+			return &guest->disks[i];
+	}
+	return NULL;
+}
+
+bool plan_without_server(struct qmpsnap_snapshot *s)
+{
+	const struct guest_disk *chosen[SNAPSHOT_MAX_DISKS];
+	const struct method_request request = what_was_asked(s);
+	struct decision decision;
+	struct qmpsnap_error err;
+
+	if (!decide_is_open(&request))
+		return false;
+	for (size_t i = 0; i < s->n_disks; i++) {
+		chosen[i] = disk_of_node(&s->guest, s->disks[i].node);
+		if (!chosen[i])
+			return false;
+	}
+	if (!decide_without_server(&s->guest, chosen, s->n_disks, &request, &decision, &err)) {
+		log_line(QMPSNAP_LOG_INFO, "nor can it be done without one: %s", err.message);
+		return false;
+	}
+	s->decision = decision;
+	use_decision(s);
+	s->server_refused = true;
+	log_line(QMPSNAP_LOG_INFO, "method %s: %s", s->table->name, s->decision.reason);
+	if (!guard_tell_method(s, &err)) {
+		flow_cancel(&s->flow, &err);
+		return false;
+	}
+	flow_go_on_with(&s->flow, s->table->steps, *s->table->n_steps);
+	return true;
 }

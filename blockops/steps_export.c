@@ -11,14 +11,19 @@
 
 enum { EXPORT_POLL_MS = 20, EXPORT_GONE_MS = 15000 };
 
+enum { READ_VIEW, READ_SCRATCH, HOLD_SIZE };
+
 /* What is exported and read: the frozen view, and, where its map can't be trusted alone, the
- * scratch. */
+ * scratch.  The export of a filter has no reader: QEMU refuses to resize what it exports.  A
+ * block_resize of the device would pass through the filter, and a view that is read past the new
+ * end of its disk aborts QEMU (7.2.22: hbitmap_status, "start + count <= hb->orig_size"). */
 static const struct {
 	const char *node_role, *export_role;
 	size_t first_fd, n_fds;
 } readings[] = {
-	{"v", "e", 0, SNAPSHOT_CONNECTIONS},
-	{"s", "x", SNAPSHOT_CONNECTIONS, SNAPSHOT_FDS - SNAPSHOT_CONNECTIONS},
+	[READ_VIEW] = {"v", "e", 0, SNAPSHOT_CONNECTIONS},
+	[READ_SCRATCH] = {"s", "x", SNAPSHOT_CONNECTIONS, SNAPSHOT_FDS - SNAPSHOT_CONNECTIONS},
+	[HOLD_SIZE] = {"f", "r", SNAPSHOT_FDS, 0},
 };
 
 static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
@@ -33,7 +38,7 @@ static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	json_put_string(args, "id", name);
 	json_put_string(args, "name", name);
 	json_put_bool(args, "writable", false);
-	json_put_bool(args, "allocation-depth", s->reading == 1);
+	json_put_bool(args, "allocation-depth", s->reading == READ_SCRATCH);
 	disk_command(s, d, "block-export-add", args);
 }
 
@@ -99,8 +104,8 @@ static void open_views(struct qmpsnap_snapshot *s)
 
 static void next_reading(struct qmpsnap_snapshot *s)
 {
-	if (s->reading == 0 && s->check_reads) {
-		s->reading = 1;
+	if (s->reading == READ_VIEW && s->check_reads) {
+		s->reading = READ_SCRATCH;
 		disks_in_order(s, add_export, open_views);
 		return;
 	}
@@ -110,13 +115,22 @@ static void next_reading(struct qmpsnap_snapshot *s)
 	flow_done(&s->flow, &s->disk_err);
 }
 
+static void export_views(struct qmpsnap_snapshot *s)
+{
+	s->reading = READ_VIEW;
+	disks_in_order(s, add_export, open_views);
+}
+
 void export_add(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 
 	(void)f;
-	s->reading = 0;
-	disks_in_order(s, add_export, open_views);
+	s->reading = HOLD_SIZE;
+	if (s->decision.method == METHOD_FILTER)
+		disks_in_order(s, add_export, export_views);
+	else
+		export_views(s);
 }
 
 /* ---- Undo ----
@@ -204,7 +218,9 @@ static void delete_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 static bool any_export(const struct qmpsnap_snapshot *s, struct json_object *exports)
 {
 	for (size_t i = 0; i < s->n_disks; i++) {
-		if (find_export(&s->disks[i], 0, exports) || find_export(&s->disks[i], 1, exports))
+		if (find_export(&s->disks[i], READ_VIEW, exports) ||
+			find_export(&s->disks[i], READ_SCRATCH, exports) ||
+			find_export(&s->disks[i], HOLD_SIZE, exports))
 			return true;
 	}
 	return false;
@@ -245,22 +261,28 @@ static void wait_for_exports(struct qmpsnap_snapshot *s)
 		ask_for_exports(s);
 }
 
-/* The round of undos over all disks: both readings' connections, then both readings' exports. */
+/* The round of undos over all disks: both readings' connections, then all exports. */
+static void delete_size_exports(struct qmpsnap_snapshot *s)
+{
+	s->reading = HOLD_SIZE;
+	disks_in_order(s, delete_export, wait_for_exports);
+}
+
 static void delete_scratch_exports(struct qmpsnap_snapshot *s)
 {
-	s->reading = 1;
-	disks_in_order(s, delete_export, wait_for_exports);
+	s->reading = READ_SCRATCH;
+	disks_in_order(s, delete_export, delete_size_exports);
 }
 
 static void delete_view_exports(struct qmpsnap_snapshot *s)
 {
-	s->reading = 0;
+	s->reading = READ_VIEW;
 	disks_in_order(s, delete_export, delete_scratch_exports);
 }
 
 static void close_scratch_views(struct qmpsnap_snapshot *s)
 {
-	s->reading = 1;
+	s->reading = READ_SCRATCH;
 	disks_in_order(s, close_view, delete_view_exports);
 }
 
@@ -269,6 +291,6 @@ void export_remove(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 
 	(void)f;
-	s->reading = 0;
+	s->reading = READ_VIEW;
 	disks_in_order(s, close_view, close_scratch_views);
 }

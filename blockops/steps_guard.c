@@ -45,9 +45,10 @@ static struct json_object *disks_to_json(const struct qmpsnap_snapshot *s)
 static bool tell_run(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	struct json_object *record = new_record("run");
-	const int fd = qmp_fd(s->qmp);
+	const int fd = s->qmp ? qmp_fd(s->qmp) : -1; /* offline: no QEMU */
 
 	json_put_string(record, "run", s->run);
+	json_put_string(record, "address", s->address.text);
 	json_put_int(record, "pid", getpid());
 	json_put_string(record, "store", s->store_spec);
 	json_put_string(record, "method", s->table->key);
@@ -61,7 +62,7 @@ static void on_guard_ready(const struct qmpsnap_error *err, void *data)
 	struct qmpsnap_snapshot *s = data;
 	struct qmpsnap_error mine = {0};
 
-	if (!err && !tell_run(s, &mine))
+	if (!err && !(tell_run(s, &mine) && guard_tell_agent(s, &mine)))
 		err = &mine;
 	flow_done(&s->flow, err);
 }
@@ -85,6 +86,13 @@ void guard_begin(struct flow *f, void *self)
 		flow_done(f, &err);
 }
 
+static bool guard_tell_left(struct qmpsnap_snapshot *s)
+{
+	struct qmpsnap_error ignored;
+
+	return guard_tell(s->guard, new_record("left"), NULL, 0, &ignored);
+}
+
 static void on_guard_closed(void *data)
 {
 	struct qmpsnap_snapshot *s = data;
@@ -97,11 +105,18 @@ void guard_dismiss(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 	struct guard *guard = s->guard;
 
-	s->guard = NULL;
-	if (guard)
-		guard_end(guard, on_guard_closed, s);
-	else
+	if (!guard) {
 		flow_done(f, NULL);
+		return;
+	}
+	/* What couldn't be thawed it goes on with. */
+	if (s->freeze.in_doubt && guard_tell_left(s)) {
+		s->guard = NULL;
+		guard_leave(guard, on_guard_closed, s);
+	} else {
+		s->guard = NULL;
+		guard_end(guard, on_guard_closed, s);
+	}
 }
 
 /* What the guard isn't told it can't undo: then the snapshot is given up, unless it is on its way
@@ -129,10 +144,57 @@ void guard_tell_running(struct qmpsnap_snapshot *s)
 		tell(s, new_record("running"));
 }
 
+void guard_tell_thawed(struct qmpsnap_snapshot *s)
+{
+	if (s->guard)
+		tell(s, new_record("thawed"));
+}
+
+void guard_tell_thawing(struct qmpsnap_snapshot *s)
+{
+	if (s->guard)
+		tell(s, new_record("thawing"));
+}
+
+bool guard_tell_agent(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	const int fd = s->agent ? agent_fd(s->agent) : -1;
+
+	if (!s->guard || fd < 0)
+		return true;
+	struct json_object *record = new_record("agent");
+	json_put_int(record, "freeze_deadline_ms", s->freeze_deadline_ms);
+	return guard_tell(s->guard, record, &fd, 1, err);
+}
+
+void guard_tell_holding(struct qmpsnap_snapshot *s)
+{
+	if (s->guard)
+		tell(s, new_record("holding"));
+}
+
+bool guard_tell_method(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (!s->guard)
+		return true;
+	struct json_object *record = new_record("method");
+	json_put_string(record, "method", s->table->key);
+	return guard_tell(s->guard, record, NULL, 0, err);
+}
+
 void guard_tell_published(struct qmpsnap_snapshot *s)
 {
 	if (s->guard)
 		tell(s, new_record("published"));
+}
+
+bool guard_tell_released(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (!s->guard)
+		return true;
+	struct json_object *record = new_record("released");
+	json_put_bool(record, "detached", s->detached);
+	return guard_tell(s->guard, record, NULL, 0, err);
 }
 
 bool guard_tell_server(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)

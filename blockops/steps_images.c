@@ -2,6 +2,7 @@
  *
  * The images in the store: their hidden records, their bytes, their publication as a set. */
 #include "base/log.h"
+#include "blockops/scratch_file.h"
 #include "blockops/steps.h"
 
 #include <stdlib.h>
@@ -25,10 +26,17 @@ static struct json_object *image_properties(const struct snapshot_disk *d)
 	json_put_string(properties, "qmpsnap_disk", d->label);
 	json_put_string(properties, "qmpsnap_guest", s->guest_name);
 	json_put_string(properties, "qmpsnap_method", s->result.method);
-	json_put_string(properties, "qmpsnap_consistency", s->result.consistency);
-	json_put_string(properties, "qmpsnap_qemu", qemu);
+	if (s->guest.major) /* offline there is none */
+		json_put_string(properties, "qmpsnap_qemu", qemu);
+	if (d->plaintext)
+		json_put_string(properties, "qmpsnap_plaintext", "true");
 	json_object_object_foreach(s->properties, key, value)
 		json_object_object_add(properties, key, json_object_get(value));
+	/* As Nova names them, and whatever the user's are: rotation goes by them. */
+	if (s->backup_type) {
+		json_put_string(properties, "image_type", "backup");
+		json_put_string(properties, "backup_type", s->backup_type);
+	}
 	return properties;
 }
 
@@ -109,7 +117,7 @@ static void on_put(const struct qmpsnap_error *err, void *data)
 	struct qmpsnap_snapshot *s = d->snapshot;
 
 	/* Until it is diagnosed it counts as under way, and isn't begun again. */
-	if (err && err->code == QMPSNAP_VIEW && s->upload_err.code == QMPSNAP_OK) {
+	if (err && err->code == QMPSNAP_VIEW && d->view && s->upload_err.code == QMPSNAP_OK) {
 		view_diagnose(d, err, upload_ended);
 		return;
 	}
@@ -118,6 +126,8 @@ static void on_put(const struct qmpsnap_error *err, void *data)
 		d->uploaded = true;
 		snapshot_tell_disk(d, QMPSNAP_EVENT_PROGRESS, NULL, d->stream->size_bytes,
 			d->stream->size_bytes);
+		if (d->spool.stream.ops) /* confirmed: its room is needed no more */
+			scratch_file_drop(d);
 	}
 	struct qmpsnap_error mine = {0};
 	if (err) {
@@ -140,6 +150,8 @@ static void on_progress(uint64_t done_bytes, void *data)
 
 static void start_uploads(struct qmpsnap_snapshot *s)
 {
+	const struct store_instant instant = {
+		.time = s->result.instant, .consistency = s->result.consistency};
 	const bool failed = s->upload_err.code != QMPSNAP_OK || flow_failed(&s->flow);
 
 	for (size_t i = 0; !failed && i < s->n_disks && s->n_uploading < s->parallel; i++) {
@@ -148,7 +160,7 @@ static void start_uploads(struct qmpsnap_snapshot *s)
 			continue;
 		d->uploading = true;
 		s->n_uploading++;
-		d->image->ops->put(d->image, d->stream, s->result.instant, on_progress, on_put, d);
+		d->image->ops->put(d->image, d->stream, &instant, on_progress, on_put, d);
 	}
 	if (s->n_uploading == 0)
 		flow_done(&s->flow, &s->upload_err);
@@ -163,6 +175,23 @@ static unsigned ring_blocks(const struct qmpsnap_snapshot *s)
 	return blocks < 4 ? 4 : blocks;
 }
 
+static void stream_from_view(struct snapshot_disk *d)
+{
+	struct qmpsnap_snapshot *s = d->snapshot;
+
+	d->stream =
+		view_stream(d->view, &d->layout, SNAPSHOT_BLOCK_BYTES, ring_blocks(s), &s->pace);
+	if (d->format == QMPSNAP_RAW && s->zero_scan != QMPSNAP_ZERO_SCAN_NEVER)
+		view_find_zeroes(d->view);
+}
+
+static void stream_from_spool(struct snapshot_disk *d)
+{
+	d->spool.ring_blocks = ring_blocks(d->snapshot);
+	d->spool.pace = &d->snapshot->pace;
+	d->stream = &d->spool.stream;
+}
+
 void images_upload(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
@@ -171,9 +200,10 @@ void images_upload(struct flow *f, void *self)
 	s->upload_err = (struct qmpsnap_error){0};
 	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_uploading");
 	for (size_t i = 0; i < s->n_disks; i++) {
-		struct snapshot_disk *d = &s->disks[i];
-		d->stream = view_stream(
-			d->view, &d->layout, SNAPSHOT_BLOCK_BYTES, ring_blocks(s), &s->pace);
+		if (s->disks[i].spool.stream.ops)
+			stream_from_spool(&s->disks[i]);
+		else
+			stream_from_view(&s->disks[i]);
 	}
 	start_uploads(s);
 }

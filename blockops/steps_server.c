@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * QEMU's NBD server, on a listening socket that we make and pass by getfd.  QEMU has one NBD
+ * QEMU's NBD server, on a listening socket that we make and pass by getfd, or, where no descriptor
+ * can be passed, on one that QEMU makes in our folder.  QEMU has one NBD
  * server at most and no command that tells whether it runs: starting one is the question, so this
  * comes before every other change. */
 #include "blockops/steps.h"
@@ -53,17 +54,20 @@ void server_unlink(struct qmpsnap_snapshot *s)
 	s->server_folder = NULL;
 }
 
-static bool listen_in_private(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+static bool make_folder(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
-	struct sockaddr_un address;
-
 	s->server_folder = private_folder();
 	if (!s->server_folder)
 		return error_errno(err, QMPSNAP_REFUSED, errno,
 			"no private folder can be made for the NBD socket");
 	s->server = SERVER_IN_DOUBT;
-	if (!guard_tell_server(s, err))
-		return false;
+	return guard_tell_server(s, err);
+}
+
+static bool listen_in_folder(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	struct sockaddr_un address;
+
 	socket_address(s, &address);
 	s->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (s->listen_fd < 0 ||
@@ -71,6 +75,11 @@ static bool listen_in_private(struct qmpsnap_snapshot *s, struct qmpsnap_error *
 		listen(s->listen_fd, SNAPSHOT_MAX_DISKS * SNAPSHOT_FDS) < 0)
 		return error_errno(err, QMPSNAP_REFUSED, errno, "%s", address.sun_path);
 	return true;
+}
+
+bool server_listen(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	return make_folder(s, err) && listen_in_folder(s, err);
 }
 
 static void on_started(struct json_object *result, const struct qmpsnap_error *err, void *data)
@@ -88,17 +97,34 @@ static void on_started(struct json_object *result, const struct qmpsnap_error *e
 			/* QEMU answered, so it hasn't started ours. */
 			s->server = SERVER_NONE;
 			mine.code = QMPSNAP_REFUSED;
-			error_hint(&mine, "QEMU has one NBD server at most; another tool's is left "
-					  "alone, so wait until that tool has ended");
+			error_hint(&mine, "QEMU has one NBD server at most, and another tool's is "
+					  "left alone: --method backup needs none");
+			if (plan_without_server(s))
+				mine = (struct qmpsnap_error){0};
 		}
 	}
 	flow_done(&s->flow, &mine);
 }
 
+/* On `type` "fd" with `str`, or "unix" with `path`. */
+static void start_at(
+	struct qmpsnap_snapshot *s, const char *type, const char *key, const char *value)
+{
+	struct json_object *args = json_object_new_object();
+	struct json_object *address = json_object_new_object();
+	struct json_object *inner = json_object_new_object();
+
+	json_put_string(inner, key, value);
+	json_put_string(address, "type", type);
+	json_object_object_add(address, "data", inner);
+	json_object_object_add(args, "addr", address);
+	json_put_uint(args, "max-connections", s->n_disks * SNAPSHOT_FDS);
+	qmp_execute(s->qmp, "nbd-server-start", args, on_started, s);
+}
+
 static void on_fd_sent(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
-	struct json_object *args, *address, *inner;
 	char name[NAME_NODE_BYTES];
 
 	(void)result;
@@ -109,25 +135,30 @@ static void on_fd_sent(struct json_object *result, const struct qmpsnap_error *e
 		return;
 	}
 	name_node(name, s->run, "n", 0);
-	args = json_object_new_object();
-	address = json_object_new_object();
-	inner = json_object_new_object();
-	json_put_string(inner, "str", name);
-	json_put_string(address, "type", "fd");
-	json_object_object_add(address, "data", inner);
-	json_object_object_add(args, "addr", address);
-	json_put_uint(args, "max-connections", s->n_disks * SNAPSHOT_FDS);
-	qmp_execute(s->qmp, "nbd-server-start", args, on_started, s);
+	start_at(s, "fd", "str", name);
+}
+
+bool server_was_refused(const void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+
+	return s->server_refused;
 }
 
 void server_start(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
+	struct sockaddr_un address;
 	struct qmpsnap_error err;
 	char name[NAME_NODE_BYTES];
 
-	if (!listen_in_private(s, &err)) {
+	if (!make_folder(s, &err) || (!s->by_paths && !listen_in_folder(s, &err))) {
 		flow_done(f, &err);
+		return;
+	}
+	if (s->by_paths) {
+		socket_address(s, &address);
+		start_at(s, "unix", "path", address.sun_path);
 		return;
 	}
 	struct json_object *args = json_object_new_object();

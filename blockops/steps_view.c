@@ -64,19 +64,30 @@ static void read_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 		disk_done(s, &err);
 }
 
-/* After the view's own map: whatever the guest overwrote until then is in the scratch. */
+/* After the view's own map: whatever the guest overwrote until then is in the scratch.
+ *
+ * An overlay's extents are asked for in two steps, its own and then the disk's, and the guest may
+ * discard between the two what is then neither there any more nor in the overlay yet: it shows when
+ * asked for again.  Reads have no such gap: the job's copying waits for them. */
 static void amend_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
 	if (d->scratch_view)
 		view_map(d->scratch_view, &d->map, on_map, d);
+	else if (s->decision.method == METHOD_JOB)
+		view_map(d->view, &d->map, on_map, d);
 	else
 		disk_done(s, NULL);
+}
+
+void map_lay_out(struct snapshot_disk *d)
+{
+	layout_init(&d->layout, d->format, &d->map);
 }
 
 static void lay_out(struct qmpsnap_snapshot *s)
 {
 	for (size_t i = 0; i < s->n_disks; i++)
-		layout_init(&s->disks[i].layout, s->disks[i].format, &s->disks[i].map);
+		map_lay_out(&s->disks[i]);
 	flow_done(&s->flow, NULL);
 }
 
@@ -115,7 +126,7 @@ static void on_alive(struct json_object *result, const struct qmpsnap_error *err
 	const uint64_t used_bytes = scratch_used_bytes(d);
 
 	(void)result;
-	if (err && qmp_is_lost(s->qmp)) {
+	if (err && s->qmp && qmp_is_lost(s->qmp)) {
 		s->diagnosed(s, err);
 		return;
 	}
@@ -127,6 +138,8 @@ static void on_alive(struct json_object *result, const struct qmpsnap_error *err
 			"it "
 			"more with --scratch or --scratch-limit, or read faster",
 			used, limit);
+	else if (s->decision.method == METHOD_JOB)
+		error_hint(&mine, "the disk itself or its scratch can't be read");
 	else
 		error_hint(&mine,
 			"QEMU gave the view up, to spare the guest: the scratch (%s of %s used) "
@@ -142,5 +155,8 @@ void view_diagnose(struct snapshot_disk *d, const struct qmpsnap_error *err, dia
 
 	d->view_err = *err;
 	s->diagnosed = told;
-	qmp_execute(s->qmp, "query-status", NULL, on_alive, d);
+	if (s->qmp)
+		qmp_execute(s->qmp, "query-status", NULL, on_alive, d);
+	else /* released */
+		on_alive(NULL, NULL, d);
 }

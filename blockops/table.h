@@ -20,15 +20,66 @@
 	{.name = "plan", .start = plan_make,                                                       \
 	 .text = "choose the disks and the method, or refuse"}
 
+#define STEP_AGENT                                                                                 \
+	{.name = "agent", .start = agent_begin, .undo = agent_end, .when = UNDO_ALWAYS,            \
+	 .applies = agent_applies, .cancel = agent_cancel,                                         \
+	 .text = "ask whether the guest's agent answers"}
+
 #define STEP_GUARD                                                                                 \
 	{.name = "guard", .start = guard_begin, .undo = guard_dismiss, .when = UNDO_ALWAYS,        \
 	 .applies = guard_applies,                                                                 \
 	 .text = "start the guard, which undoes all of this should this process be killed"}
 
+/* The row of another table, whose step has failed: see plan_without_server(). */
+#define STEP_SERVER_REFUSED                                                                        \
+	{.name = "server", .start = server_start, .undo = server_stop, .when = UNDO_ALWAYS,        \
+	 .applies = server_was_refused,                                                            \
+	 .text = "getfd, nbd-server-start on a private socket"}
+
 #define STEP_IMAGES                                                                                \
 	{.name = "images", .start = images_create, .undo = images_discard,                         \
 	 .when = UNDO_ON_FAILURE,                                                                  \
 	 .text = "make the hidden image records in the store"}
+
+/* Around the instant, with the pause between them: a guest that stands still can't answer. */
+#define STEP_FREEZE                                                                                \
+	{.name = "freeze", .start = guest_freeze, .undo = guest_unfreeze, .when = UNDO_ALWAYS,     \
+	 .applies = freeze_applies, .cancel = freeze_cancel,                                       \
+	 .text = "have the guest's agent freeze its file systems"}
+
+#define STEP_THAW                                                                                  \
+	{.name = "thaw", .start = guest_thaw, .applies = freeze_applies,                           \
+	 .cancel = freeze_cancel,                                                                  \
+	 .text = "have them thawed, confirmed by their status"}
+
+/* Behind the step that reads the maps of the views. */
+#define STEP_SCAN                                                                                  \
+	{.name = "scan", .start = zeroes_scan, .applies = zeroes_scan_applies,                     \
+	 .cancel = views_cancel,                                                                   \
+	 .text = "read disks whose map tells no holes once beforehand, to leave out the zeroes"}
+
+/* Behind the last step that needs the monitor. */
+#define STEP_RELEASE                                                                               \
+	{.name = "release", .start = monitor_release, .undo = monitor_retake,                      \
+	 .when = UNDO_ALWAYS, .applies = release_applies,                                          \
+	 .text = "leave the monitor to others until the undo"}
+
+/* Methods that have QEMU copy the disks into files. */
+#define STEP_SPOOL                                                                                 \
+	{.name = "spool", .start = spool_reserve, .undo = spool_drop, .when = UNDO_ALWAYS,         \
+	 .text = "reserve room for the copies in unlinked files (fallocate)"}
+
+#define STEP_TARGET                                                                                \
+	{.name = "target", .start = target_add, .undo = target_remove, .when = UNDO_ALWAYS,        \
+	 .text = "add-fd and blockdev-add of a target over each file"}
+
+#define STEP_CLOSE                                                                                 \
+	{.name = "close", .start = target_close,                                                   \
+	 .text = "job-dismiss and blockdev-del of the targets: the files are whole"}
+
+#define STEP_UPLOAD_SPOOL                                                                          \
+	{.name = "upload", .start = images_upload, .cancel = images_upload_cancel,                 \
+	 .text = "read the files, upload and verify each image"}
 
 #define STEP_PUBLISH                                                                               \
 	{.name = "publish", .start = images_publish,                                               \

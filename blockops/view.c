@@ -266,6 +266,11 @@ struct stream *view_stream(struct view *view, const struct layout *layout, uint3
 	return &view->stream.stream;
 }
 
+void view_find_zeroes(struct view *view)
+{
+	view->stream.find_zeroes = true;
+}
+
 void view_fail(struct view *view, const struct qmpsnap_error *why)
 {
 	if (view_failed(view) || view->closing)

@@ -46,6 +46,10 @@ void view_check_reads(struct view *view, struct view *scratch);
 struct stream *view_stream(struct view *view, const struct layout *layout, uint32_t block_bytes,
 	unsigned ring_blocks, struct pace *pace);
 
+/* After view_stream(): the readers look at what they have read and tell a block of zeroes as such.
+ * For a raw image, whose size doesn't depend on it. */
+void view_find_zeroes(struct view *view);
+
 /* Stops reading: pending reads, the map or the opening fail with `why`; readers report it.  The
  * sockets stay open until view_close(), so that QEMU doesn't see its client leave before the export
  * is gone. */

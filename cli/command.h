@@ -14,4 +14,10 @@ int command_snapshot(uv_loop_t *loop, const struct options *options);
 int command_inspect(uv_loop_t *loop, const struct options *options);
 int command_recover(uv_loop_t *loop, const struct options *options);
 
+/* `images ...` and `restore` */
+int command_images(uv_loop_t *loop, const struct options *options);
+
+/* `status`, `speed` and `cancel`; needs no loop. */
+int command_control(const struct options *options);
+
 #endif

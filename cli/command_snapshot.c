@@ -27,6 +27,7 @@ static bool check_stdout(const struct options *options, struct qmpsnap_error *er
 int command_snapshot(uv_loop_t *loop, const struct options *options)
 {
 	const struct qmpsnap_result nothing = {.method = NULL};
+	struct qmpsnap_snapshot_options snapshot = options->snapshot;
 	struct session session;
 	struct qmpsnap_store *store = NULL;
 	struct qmpsnap_error err;
@@ -36,8 +37,9 @@ int command_snapshot(uv_loop_t *loop, const struct options *options)
 		store = qmpsnap_store_open(
 			loop, options->snapshot.store_spec, &options->store, &err);
 	if (store && session_watch(&session, loop, &err)) {
+		snapshot.store_spec = qmpsnap_store_spec(store);
 		session.snapshot = qmpsnap_snapshot_start(
-			loop, &options->snapshot, store, session_event, on_done, &session, &err);
+			loop, &snapshot, store, session_event, on_done, &session, &err);
 	}
 	if (!session.snapshot) {
 		session_finish(&session, &err, &nothing);

@@ -3,6 +3,7 @@
 
 #include "base/units.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* "  LABEL      A, B" of the words that are there; nothing when none is. */
@@ -21,6 +22,14 @@ static void put_words(
 	}
 	if (!first)
 		output_printf(out, "\n");
+}
+
+static const char *const methods[] = {"stream", "backup", "mirror", "cold"};
+enum { N_METHODS = sizeof(methods) / sizeof(methods[0]) };
+
+static bool is_possible(struct json_object *disk, const char *method)
+{
+	return json_flag(json_member(disk, method, json_type_object), "possible", false);
 }
 
 static const char *word_if(struct json_object *disk, const char *member, const char *word)
@@ -45,16 +54,69 @@ static void put_size(struct output *out, struct json_object *disk)
 	output_printf(out, "\n");
 }
 
-static void put_stream(struct output *out, struct json_object *disk)
+/* "  snapshot   stream (filter), backup, mirror", or "  snapshot   not possible, REASON" and
+ * false. */
+static bool put_possible(struct output *out, struct json_object *disk)
 {
 	struct json_object *stream = json_member(disk, "stream", json_type_object);
-	const char *reason = json_string(stream, "reason");
+	const char *flavour = json_string(stream, "flavour"), *words[N_METHODS] = {NULL};
+	char text[64];
+	bool any = false;
 
-	if (!stream)
-		return;
-	const char *words[] = {
-		json_flag(stream, "possible", false) ? "possible" : "not possible", reason};
-	put_words(out, "snapshot", words, 2);
+	for (size_t i = 0; i < N_METHODS; i++) {
+		if (is_possible(disk, methods[i]))
+			words[i] = methods[i];
+		any = any || words[i];
+	}
+	if (words[0] && flavour) {
+		(void)snprintf(text, sizeof(text), "stream (%.32s)", flavour);
+		words[0] = text;
+	}
+	if (!any && stream) {
+		words[0] = "not possible";
+		words[1] = json_string(stream, "reason");
+	}
+	put_words(out, "snapshot", words, N_METHODS);
+	return any;
+}
+
+/* Why a method can't have the disk; NULL: it can, or nothing is said of it. */
+static const char *refusal(struct json_object *disk, size_t method)
+{
+	struct json_object *json = json_member(disk, methods[method], json_type_object);
+
+	return is_possible(disk, methods[method]) ? NULL : json_string(json, "reason");
+}
+
+static bool is_first(struct json_object *disk, size_t method)
+{
+	const char *why = refusal(disk, method);
+
+	for (size_t i = 0; why && i < method; i++) {
+		const char *other = refusal(disk, i);
+		if (other && strcmp(other, why) == 0)
+			return false;
+	}
+	return why != NULL;
+}
+
+/* "             not mirror, cold: REASON" for each reason that hasn't been told. */
+static void put_methods(struct output *out, struct json_object *disk)
+{
+	const bool any = put_possible(out, disk);
+
+	for (size_t i = any ? 0 : 1; i < N_METHODS; i++) {
+		const char *why = refusal(disk, i);
+		if (!is_first(disk, i))
+			continue;
+		output_printf(out, "  %-11snot %s", "", methods[i]);
+		for (size_t j = i + 1; j < N_METHODS; j++) {
+			const char *other = refusal(disk, j);
+			if (other && strcmp(other, why) == 0)
+				output_printf(out, ", %s", methods[j]);
+		}
+		output_printf(out, ": %s\n", why);
+	}
 }
 
 static void put_medium(struct output *out, struct json_object *disk)
@@ -87,7 +149,7 @@ static void put_disk(struct output *out, struct json_object *disk)
 	put_words(out, "iothread", &iothread, 1);
 	if (json_flag(disk, "inserted", true))
 		put_medium(out, disk);
-	put_stream(out, disk);
+	put_methods(out, disk);
 }
 
 static void put_capabilities(struct output *out, struct json_object *capabilities, bool has)

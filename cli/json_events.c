@@ -96,6 +96,8 @@ struct json_object *json_from_event(const struct qmpsnap_event *event)
 	case QMPSNAP_EVENT_PROGRESS:
 		object = new_event("progress");
 		put_text(object, "disk", event->disk);
+		if (event->text)
+			put_text(object, "step", event->text);
 		json_put_uint(object, "done_bytes", event->done_bytes);
 		json_put_uint(object, "total_bytes", event->total_bytes);
 		break;
@@ -190,6 +192,19 @@ struct json_object *json_from_result(
 	put_ms(object, "total_ms", result->total_ms);
 	json_put_uint(object, "scratch_bytes", result->scratch_bytes);
 	json_object_object_add(object, "images", new_images(result));
+	return object;
+}
+
+struct json_object *json_from_images(const struct qmpsnap_error *err, struct json_object *images)
+{
+	struct json_object *object = new_event("result");
+
+	if (!object)
+		return NULL;
+	json_put_int(object, "exit_code", err ? (int)err->code : QMPSNAP_OK);
+	json_object_object_add(object, "error", new_error(err, NULL, 0));
+	json_object_object_add(
+		object, "images", images ? json_object_get(images) : json_object_new_array());
 	return object;
 }
 

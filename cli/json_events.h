@@ -21,6 +21,9 @@ struct json_object *json_from_log(enum qmpsnap_log_level level, const char *mess
 struct json_object *json_from_result(
 	const struct qmpsnap_error *err, const struct qmpsnap_result *result);
 
+/* result of a command about images; `err` may be NULL, `images` is their array, NULL: none.  */
+struct json_object *json_from_images(const struct qmpsnap_error *err, struct json_object *images);
+
 /* The command's exit code: what is left undone wins over the error. */
 int result_exit_code(const struct qmpsnap_error *err, const struct qmpsnap_result *result);
 

@@ -24,8 +24,10 @@ static int run(const struct options *options)
 		exit_code = command_snapshot(&loop, options);
 	else if (options->command == COMMAND_INSPECT)
 		exit_code = command_inspect(&loop, options);
-	else
+	else if (options->command == COMMAND_RECOVER)
 		exit_code = command_recover(&loop, options);
+	else
+		exit_code = command_images(&loop, options);
 	(void)uv_run(&loop, UV_RUN_DEFAULT);
 	(void)uv_loop_close(&loop);
 	uv_library_shutdown();
@@ -36,7 +38,7 @@ static int run(const struct options *options)
 static int refuse(const struct options *options, const struct qmpsnap_error *err)
 {
 	const struct qmpsnap_result nothing = {.method = NULL};
-	const bool json = options->json && options->command == COMMAND_SNAPSHOT;
+	const bool json = options_json_lines(options);
 	const bool on_stderr = options_image_on_stdout(options);
 	struct output out, errors;
 
@@ -45,7 +47,9 @@ static int refuse(const struct options *options, const struct qmpsnap_error *err
 	if (!json || !on_stderr)
 		report_error(&errors, err);
 	if (json)
-		json_put_line(&out, json_from_result(err, &nothing));
+		json_put_line(&out, options->command == COMMAND_SNAPSHOT
+					    ? json_from_result(err, &nothing)
+					    : json_from_images(err, NULL));
 	(void)output_wait(&errors);
 	(void)output_wait(&out);
 	output_free(&errors);
@@ -76,6 +80,9 @@ int main(int argc, char *argv[])
 	else if (options.command == COMMAND_VERSION)
 		exit_code = printf("qmpsnap %s\n", qmpsnap_version()) < 0 ? QMPSNAP_INTERNAL
 									  : print("");
+	else if (options.command == COMMAND_STATUS || options.command == COMMAND_SPEED ||
+		 options.command == COMMAND_CANCEL)
+		exit_code = command_control(&options);
 	else
 		exit_code = run(&options);
 	options_free(&options);

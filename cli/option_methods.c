@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The index of `value` among `n` words, or -1 and an error that lists them. */
-static int choose(const char *value, const char *const *words, int n, struct qmpsnap_error *err)
+int option_choose(const char *value, const char *const *words, int n, struct qmpsnap_error *err)
 {
 	size_t used;
 
@@ -32,7 +31,7 @@ bool option_set_method(struct options *options, const char *value, struct qmpsna
 	static const char *const words[] = {"auto", "stream", "backup", "mirror", "cold"};
 
 	options->snapshot.method = value;
-	return choose(value, words, 5, err) >= 0;
+	return option_choose(value, words, 5, err) >= 0;
 }
 
 bool option_set_flavour(struct options *options, const char *value, struct qmpsnap_error *err)
@@ -40,13 +39,13 @@ bool option_set_flavour(struct options *options, const char *value, struct qmpsn
 	static const char *const words[] = {"auto", "filter", "job"};
 
 	options->snapshot.flavour = value;
-	return choose(value, words, 3, err) >= 0;
+	return option_choose(value, words, 3, err) >= 0;
 }
 
 bool option_set_zero_scan(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	static const char *const words[] = {"auto", "always", "never"};
-	const int chosen = choose(value, words, 3, err);
+	const int chosen = option_choose(value, words, 3, err);
 
 	if (chosen >= 0)
 		options->snapshot.zero_scan = (enum qmpsnap_zero_scan)chosen;
@@ -56,7 +55,7 @@ bool option_set_zero_scan(struct options *options, const char *value, struct qmp
 bool option_set_quiesce(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	static const char *const words[] = {"auto", "require", "off"};
-	const int chosen = choose(value, words, 3, err);
+	const int chosen = option_choose(value, words, 3, err);
 
 	if (chosen >= 0)
 		options->snapshot.quiesce = (enum qmpsnap_quiesce)chosen;
@@ -66,9 +65,10 @@ bool option_set_quiesce(struct options *options, const char *value, struct qmpsn
 bool option_set_freeze_deadline(
 	struct options *options, const char *value, struct qmpsnap_error *err)
 {
+	enum { MOST_MS = 3600 * 1000 };
 	uint64_t ms = 0;
 
-	if (!units_parse_duration(value, &ms) || ms == 0 || ms > 3600U * 1000) {
+	if (!units_parse_duration(value, &ms) || ms == 0 || ms > MOST_MS) {
 		(void)error_set(err, QMPSNAP_USAGE, "'%.64s' is no time up to an hour", value);
 		error_hint(err, "a number with ms, s or m behind it: 10s");
 		return false;

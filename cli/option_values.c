@@ -46,8 +46,7 @@ static bool check_name(const char *value, struct qmpsnap_error *err)
 	return true;
 }
 
-/* Grows a list kept as (pointer, count) by one. */
-static bool append(const char ***list, size_t *n, const char *value, struct qmpsnap_error *err)
+bool option_append(const char ***list, size_t *n, const char *value, struct qmpsnap_error *err)
 {
 	const char **bigger = realloc((void *)*list, (*n + 1) * sizeof(*bigger));
 
@@ -65,7 +64,8 @@ bool option_set_qmp(struct options *options, const char *value, struct qmpsnap_e
 	if (!strchr(value, '/') && strncmp(value, "unix:", 5) != 0 &&
 		strncmp(value, "tcp:", 4) != 0 && strncmp(value, "fd:", 3) != 0) {
 		(void)error_set(err, QMPSNAP_USAGE, "'%.64s' is no address of a monitor", value);
-		error_hint(err, "unix:PATH, or a path with a '/' in it, such as ./vm.qmp");
+		error_hint(err, "unix:PATH, a path with a '/' in it such as ./vm.qmp, "
+				"tcp:HOST:PORT or fd:N");
 		return false;
 	}
 	return true;
@@ -97,7 +97,7 @@ bool option_add_disk(struct options *options, const char *value, struct qmpsnap_
 		if (strcmp(options->disks[i], value) == 0)
 			return error_set(err, QMPSNAP_USAGE, "'%.64s' was given twice", value);
 	}
-	if (!append(&options->disks, &options->snapshot.n_disks, value, err))
+	if (!option_append(&options->disks, &options->snapshot.n_disks, value, err))
 		return false;
 	options->snapshot.disks = options->disks;
 	return true;
@@ -108,6 +108,7 @@ bool option_set_format(struct options *options, const char *value, struct qmpsna
 	for (int format = QMPSNAP_QCOW2; format <= QMPSNAP_VDI; format++) {
 		if (strcmp(value, name_format((enum qmpsnap_format)format)) == 0) {
 			options->snapshot.format = (enum qmpsnap_format)format;
+			options->images.format = (enum qmpsnap_format)format;
 			return true;
 		}
 	}
@@ -154,7 +155,7 @@ bool option_add_property(struct options *options, const char *value, struct qmps
 			return error_set(err, QMPSNAP_USAGE, "the key '%.*s' was given twice",
 				(int)key_len, value);
 	}
-	if (!append(&options->properties, &options->snapshot.n_properties, value, err))
+	if (!option_append(&options->properties, &options->snapshot.n_properties, value, err))
 		return false;
 	options->snapshot.properties = options->properties;
 	return true;
@@ -173,6 +174,10 @@ static bool parse_amount(
 
 bool option_set_speed(struct options *options, const char *value, struct qmpsnap_error *err)
 {
+	if (strcmp(value, "auto") == 0) {
+		options->snapshot.speed_bytes_per_s = QMPSNAP_SPEED_AUTO;
+		return true;
+	}
 	return parse_amount(value, "rate", &options->snapshot.speed_bytes_per_s, err);
 }
 
@@ -184,6 +189,7 @@ bool option_set_scratch_limit(struct options *options, const char *value, struct
 bool option_set_scratch(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->snapshot.scratch_dir = value;
+	options->images.scratch_dir = value;
 	return option_check_word(value, err);
 }
 
@@ -205,6 +211,7 @@ bool option_set_force(struct options *options, const char *value, struct qmpsnap
 {
 	(void)value, (void)err;
 	options->store.force = true;
+	options->images.force = true;
 	return true;
 }
 

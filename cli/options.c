@@ -4,6 +4,7 @@
 #include "base/error.h"
 
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,17 @@ enum {
 	IN_SNAPSHOT = 1 << COMMAND_SNAPSHOT,
 	IN_INSPECT = 1 << COMMAND_INSPECT,
 	IN_RECOVER = 1 << COMMAND_RECOVER,
-	IN_ALL = IN_SNAPSHOT | IN_INSPECT | IN_RECOVER,
+	IN_STATUS = 1 << COMMAND_STATUS,
+	IN_CONTROL = IN_STATUS | 1 << COMMAND_SPEED | 1 << COMMAND_CANCEL,
+	ON_GUEST = IN_SNAPSHOT | IN_INSPECT | IN_RECOVER,
+	IN_DELETE = 1 << COMMAND_DELETE,
+	IN_DOWNLOAD = 1 << COMMAND_DOWNLOAD,
+	IN_VERIFY = 1 << COMMAND_VERIFY,
+	IN_RESTORE = 1 << COMMAND_RESTORE,
+	ON_IMAGES = 1 << COMMAND_LIST | 1 << COMMAND_SHOW | IN_DELETE | IN_DOWNLOAD | IN_VERIFY |
+		    IN_RESTORE,
+	IN_STORES = IN_SNAPSHOT | ON_IMAGES,
+	IN_ALL = ON_GUEST | IN_CONTROL | ON_IMAGES,
 };
 
 struct row {
@@ -26,9 +37,21 @@ struct row {
 /* clang-format off */
 static const struct row rows[] = {
 	/* name           letter repeatable takes              commands     set */
-	{ "qmp",           0,    false,     required_argument, IN_ALL,      option_set_qmp },
+	{ "qmp",           0,    false,     required_argument, ON_GUEST,    option_set_qmp },
 	{ "name",          0,    false,     required_argument, IN_SNAPSHOT, option_set_name },
 	{ "to",            0,    false,     required_argument, IN_SNAPSHOT, option_set_to },
+	{ "from",          0,    false,     required_argument, ON_IMAGES,   option_set_to },
+	{ "guest",         0,    false,     required_argument, ON_IMAGES,   option_set_guest },
+	{ "set",           0,    false,     required_argument, ON_IMAGES,   option_set_set },
+	{ "since",         0,    false,     required_argument, ON_IMAGES,   option_set_since },
+	{ "before",        0,    false,     required_argument, ON_IMAGES,   option_set_before },
+	{ "all",           0,    true,      no_argument,       ON_IMAGES,   option_set_all },
+	{ "into",          0,    false,     required_argument, IN_DOWNLOAD, option_set_into },
+	{ "output",        'o',  false,     required_argument, IN_DOWNLOAD, option_set_output },
+	{ "deep",          0,    true,      no_argument,       IN_VERIFY,   option_set_deep },
+	{ "target",        0,    true,      required_argument, IN_RESTORE,  option_add_target },
+	{ "backup-type",   0,    false,     required_argument, IN_SNAPSHOT, option_set_backup_type },
+	{ "rotation",      0,    false,     required_argument, IN_SNAPSHOT, option_set_rotation },
 	{ "disk",          0,    true,      required_argument, IN_SNAPSHOT, option_add_disk },
 	{ "method",        0,    false,     required_argument, IN_SNAPSHOT, option_set_method },
 	{ "flavour",       0,    false,     required_argument, IN_SNAPSHOT, option_set_flavour },
@@ -42,24 +65,36 @@ static const struct row rows[] = {
 	{ "image",         0,    false,     required_argument, IN_SNAPSHOT, option_set_image },
 	{ "image-format",  0,    false,     required_argument, IN_SNAPSHOT, option_set_image_format },
 	{ "force-share",   0,    true,      no_argument,       IN_SNAPSHOT, option_set_force_share },
-	{ "format",        0,    false,     required_argument, IN_SNAPSHOT, option_set_format },
+	{ "format",        0,    false,     required_argument, IN_SNAPSHOT | IN_RESTORE, option_set_format },
 	{ "property",      0,    true,      required_argument, IN_SNAPSHOT, option_add_property },
+	{ "os-cloud",      0,    false,     required_argument, IN_STORES,   option_set_os_cloud },
+	{ "insecure",      0,    true,      no_argument,       IN_STORES,   option_set_insecure },
+	{ "base-image",    0,    false,     required_argument, IN_SNAPSHOT, option_set_base_image },
+	{ "tag",           0,    true,      required_argument, IN_STORES,   option_add_tag },
+	{ "visibility",    0,    false,     required_argument, IN_SNAPSHOT, option_set_visibility },
+	{ "protected",     0,    true,      no_argument,       IN_SNAPSHOT, option_set_protected },
+	{ "store",         0,    false,     required_argument, IN_SNAPSHOT, option_set_store },
+	{ "transfer",      0,    false,     required_argument, IN_SNAPSHOT, option_set_transfer },
+	{ "import",        0,    true,      no_argument,       IN_SNAPSHOT, option_set_import },
+	{ "header",        0,    true,      required_argument, IN_SNAPSHOT, option_add_header },
+	{ "header-file",   0,    false,     required_argument, IN_SNAPSHOT, option_set_header_file },
 	{ "speed",         0,    false,     required_argument, IN_SNAPSHOT, option_set_speed },
-	{ "scratch",       0,    false,     required_argument, IN_SNAPSHOT, option_set_scratch },
+	{ "scratch",       0,    false,     required_argument, IN_SNAPSHOT | IN_VERIFY | IN_RESTORE, option_set_scratch },
 	{ "scratch-limit", 0,    false,     required_argument, IN_SNAPSHOT, option_set_scratch_limit },
 	{ "parallel",      0,    false,     required_argument, IN_SNAPSHOT, option_set_parallel },
 	{ "guest-id",      0,    false,     required_argument, IN_SNAPSHOT, option_set_guest_id },
-	{ "force",         0,    true,      no_argument,       IN_SNAPSHOT, option_set_force },
+	{ "force",         0,    true,      no_argument,       IN_SNAPSHOT | IN_DELETE | IN_DOWNLOAD | IN_RESTORE, option_set_force },
 	{ "no-guard",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_no_guard },
 	{ "dry-run",       0,    true,      no_argument,       IN_SNAPSHOT, option_set_dry_run },
-	{ "json",          0,    true,      no_argument,       IN_SNAPSHOT | IN_INSPECT, option_set_json },
-	{ "quiet",         'q',  true,      no_argument,       IN_SNAPSHOT, option_set_quiet },
-	{ "verbose",       'v',  true,      no_argument,       IN_ALL,      option_set_verbose },
+	{ "json",          0,    true,      no_argument,       IN_STORES | IN_INSPECT | IN_STATUS, option_set_json },
+	{ "quiet",         'q',  true,      no_argument,       IN_STORES,   option_set_quiet },
+	{ "verbose",       'v',  true,      no_argument,       ON_GUEST | ON_IMAGES, option_set_verbose },
 	{ "help",          'h',  true,      no_argument,       IN_ALL,      option_set_help },
 };
 /* clang-format on */
 
 enum { N_ROWS = sizeof(rows) / sizeof(rows[0]), FIRST_ID = 256 };
+_Static_assert(N_ROWS <= 64, "options.seen has a bit for each");
 
 static const struct {
 	const char *name;
@@ -68,8 +103,20 @@ static const struct {
 	{"snapshot", COMMAND_SNAPSHOT},
 	{"inspect", COMMAND_INSPECT},
 	{"recover", COMMAND_RECOVER},
+	{"status", COMMAND_STATUS},
+	{"speed", COMMAND_SPEED},
+	{"cancel", COMMAND_CANCEL},
+	{"images list", COMMAND_LIST},
+	{"images show", COMMAND_SHOW},
+	{"images delete", COMMAND_DELETE},
+	{"images download", COMMAND_DOWNLOAD},
+	{"images verify", COMMAND_VERIFY},
+	{"restore", COMMAND_RESTORE},
 	{"help", COMMAND_HELP},
 };
+
+static const char commands_hint[] =
+	"commands are snapshot, inspect, recover, status, speed, cancel, images, restore and help";
 
 static enum command command_by_name(const char *name)
 {
@@ -89,6 +136,11 @@ const char *command_name(enum command command)
 	return "";
 }
 
+bool options_json_lines(const struct options *options)
+{
+	return options->json && (IN_STORES & (1U << options->command)) != 0;
+}
+
 bool options_image_on_stdout(const struct options *options)
 {
 	const char *spec = options->snapshot.store_spec;
@@ -99,14 +151,14 @@ bool options_image_on_stdout(const struct options *options)
 static bool unknown_command(struct qmpsnap_error *err, const char *name)
 {
 	(void)error_set(err, QMPSNAP_USAGE, "there is no command '%.64s'", name);
-	error_hint(err, "commands are snapshot, inspect, recover and help");
+	error_hint(err, "%s", commands_hint);
 	return false;
 }
 
 /* What getopt gets of the table: the rows of this command; `val` leads back to the row. */
 struct getopt_view {
 	struct option longs[N_ROWS + 1];
-	char shorts[2 + N_ROWS];
+	char shorts[2 + 2 * N_ROWS];
 };
 
 static void view_init(struct getopt_view *view, enum command command)
@@ -120,8 +172,11 @@ static void view_init(struct getopt_view *view, enum command command)
 			continue;
 		view->longs[n_longs++] = (struct option){
 			.name = rows[i].name, .has_arg = rows[i].takes, .val = FIRST_ID + (int)i};
-		if (rows[i].letter)
-			view->shorts[n_shorts++] = rows[i].letter;
+		if (!rows[i].letter)
+			continue;
+		view->shorts[n_shorts++] = rows[i].letter;
+		if (rows[i].takes == required_argument)
+			view->shorts[n_shorts++] = ':';
 	}
 }
 
@@ -171,11 +226,50 @@ static bool take_option(struct options *options, const struct row *row, struct q
 	return false;
 }
 
+/* What gives up a protection is spelled out. */
+static bool check_spelling(const struct row *row, const char *word, struct qmpsnap_error *err)
+{
+	return row->set != option_set_insecure || strcmp(word, "--insecure") == 0 ||
+	       error_set(err, QMPSNAP_USAGE, "'%.64s' must be spelled out: --insecure", word);
+}
+
 /* Keeps the first error. */
 static void note(struct qmpsnap_error *first, const struct qmpsnap_error *err)
 {
 	if (first->code == QMPSNAP_OK)
 		*first = *err;
+}
+
+/* What isn't an option: RUN, and for `speed` the rate. */
+static bool take_words(struct options *options, int n, char *argv[], struct qmpsnap_error *err)
+{
+	const enum command command = options->command;
+	const int least = command == COMMAND_SPEED ? 2 : command == COMMAND_CANCEL;
+	const int most = command == COMMAND_STATUS ? 1 : least;
+
+	if (ON_IMAGES & (1U << command)) {
+		options->images.which = (const char *const *)argv;
+		options->images.n_which = (size_t)n;
+		return command != COMMAND_SHOW || n > 0 ||
+		       error_set(err, QMPSNAP_USAGE, "the image is missing");
+	}
+	if (n > most) {
+		(void)error_set(
+			err, QMPSNAP_USAGE, "there is no use for the argument '%.64s'", argv[most]);
+		error_hint(err,
+			most ? "'qmpsnap help %s' shows how it is used"
+			     : "values belong to options: --qmp ADDRESS, --to STORE, ...",
+			command_name(command));
+		return false;
+	}
+	if (n < least) {
+		(void)error_set(err, QMPSNAP_USAGE, "%s is missing", n ? "the rate" : "the run");
+		error_hint(err, "'qmpsnap status' lists the runs that go on");
+		return false;
+	}
+	for (int i = 0; i < n; i++)
+		options->words[options->n_words++] = argv[i];
+	return command != COMMAND_SPEED || option_set_speed(options, argv[1], err);
 }
 
 static void parse_options(
@@ -191,15 +285,12 @@ static void parse_options(
 	while ((answer = getopt_long(argc, argv, view.shorts, view.longs, NULL)) != -1) {
 		const bool bad = answer == '?' || answer == ':';
 		if (bad ? !bad_option(options, answer, argv[optind - 1], &err)
-			: !take_option(options, row_of(answer), &err))
+			: !check_spelling(row_of(answer), argv[optind - 1], &err) ||
+					!take_option(options, row_of(answer), &err))
 			note(first, &err);
 	}
-	if (optind < argc) {
-		(void)error_set(&err, QMPSNAP_USAGE, "there is no use for the argument '%.64s'",
-			argv[optind]);
-		error_hint(&err, "values belong to options: --qmp ADDRESS, --to STORE, ...");
+	if (!take_words(options, argc - optind, argv + optind, &err))
 		note(first, &err);
-	}
 }
 
 /* An image file takes the place of a guest. */
@@ -221,11 +312,27 @@ static bool check_offline(const struct options *options, struct qmpsnap_error *e
 	return true;
 }
 
+static bool is_two_words(enum command command)
+{
+	return strchr(command_name(command), ' ') != NULL;
+}
+
+/* "images" and what is to be done with them as one name; NULL: the first word alone. */
+static const char *two_words(char *text, size_t size, int argc, char *argv[])
+{
+	if (argc < 2 || strcmp(argv[0], "images") != 0)
+		return argv[0];
+	(void)snprintf(text, size, "images %s", argv[1]);
+	return text;
+}
+
 static bool parse_command(
 	struct options *options, int argc, char *argv[], struct qmpsnap_error *err)
 {
 	*err = (struct qmpsnap_error){.code = QMPSNAP_OK};
-	parse_options(options, argc - 1, argv + 1, err);
+	const int words = is_two_words(options->command) ? 2 : 1;
+
+	parse_options(options, argc - words, argv + words, err);
 	if (options->help_on != COMMAND_NONE) {
 		options->command = COMMAND_HELP; /* --help wins over whatever else is wrong */
 		return true;
@@ -234,7 +341,11 @@ static bool parse_command(
 		return false;
 	if (options->snapshot.image_path)
 		return check_offline(options, err);
-	if (!options->qmp_address) {
+	if (options->snapshot.rotation && !options->snapshot.backup_type)
+		return error_set(err, QMPSNAP_USAGE,
+			"--rotation is for backups: --backup-type is "
+			"missing");
+	if (((IN_CONTROL | ON_IMAGES) & (1U << options->command)) == 0 && !options->qmp_address) {
 		(void)error_set(err, QMPSNAP_USAGE, "--qmp is missing");
 		error_hint(err, "--qmp unix:PATH is the guest's QMP monitor; see 'qmpsnap help %s'",
 			command_name(options->command));
@@ -245,23 +356,30 @@ static bool parse_command(
 
 static bool parse_help(struct options *options, int argc, char *argv[], struct qmpsnap_error *err)
 {
+	char text[64];
+
 	options->command = COMMAND_HELP;
 	if (argc < 3)
 		return true;
-	options->help_on = command_by_name(argv[2]);
+	const char *name = two_words(text, sizeof(text), argc - 2, argv + 2);
+
+	/* Any of its commands leads to the page of all. */
+	options->help_on = strcmp(name, "images") == 0 ? COMMAND_LIST : command_by_name(name);
 	if (options->help_on == COMMAND_HELP)
 		options->help_on = COMMAND_NONE;
 	else if (options->help_on == COMMAND_NONE)
-		return unknown_command(err, argv[2]);
+		return unknown_command(err, name);
 	return true;
 }
 
 bool options_parse(struct options *options, int argc, char *argv[], struct qmpsnap_error *err)
 {
+	char text[64];
+
 	*options = (struct options){.command = COMMAND_NONE};
 	if (argc < 2) {
 		(void)error_set(err, QMPSNAP_USAGE, "no command was given");
-		error_hint(err, "commands are snapshot, inspect, recover and help");
+		error_hint(err, "%s", commands_hint);
 		return false;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -272,11 +390,12 @@ bool options_parse(struct options *options, int argc, char *argv[], struct qmpsn
 		options->command = COMMAND_VERSION;
 		return true;
 	}
-	options->command = command_by_name(argv[1]);
+	const char *name = two_words(text, sizeof(text), argc - 1, argv + 1);
+	options->command = command_by_name(name);
 	if (options->command == COMMAND_HELP)
 		return parse_help(options, argc, argv, err);
 	if (options->command == COMMAND_NONE)
-		return unknown_command(err, argv[1]);
+		return unknown_command(err, name);
 	return parse_command(options, argc, argv, err);
 }
 
@@ -284,5 +403,8 @@ void options_free(struct options *options)
 {
 	free((void *)options->disks);
 	free((void *)options->properties);
+	free((void *)options->tags);
+	free((void *)options->headers);
+	free((void *)options->targets);
 	*options = (struct options){.command = COMMAND_NONE};
 }

@@ -13,9 +13,20 @@ enum command {
 	COMMAND_SNAPSHOT,
 	COMMAND_INSPECT,
 	COMMAND_RECOVER,
+	COMMAND_STATUS,
+	COMMAND_SPEED,
+	COMMAND_CANCEL,
+	COMMAND_LIST, /* images list, ... */
+	COMMAND_SHOW,
+	COMMAND_DELETE,
+	COMMAND_DOWNLOAD,
+	COMMAND_VERIFY,
+	COMMAND_RESTORE,
 	COMMAND_HELP,
 	COMMAND_VERSION,
 };
+
+enum { OPTIONS_WORDS = 2 };
 
 struct options {
 	enum command command;
@@ -23,23 +34,32 @@ struct options {
 	const char *qmp_address;
 	struct qmpsnap_snapshot_options snapshot; /* its `qmp_address` is set too */
 	struct qmpsnap_store_options store;
+	struct qmpsnap_images_options images;
 	bool json, quiet;
 	unsigned verbose; /* how often -v was given */
+	const char *words[OPTIONS_WORDS]; /* RUN and RATE of status, speed, cancel */
+	size_t n_words;
 	const char **disks, **properties; /* owned; `snapshot` points to them */
+	const char **tags; /* owned; `store` points to them */
+	const char **headers; /* the same */
+	const char **targets; /* owned; `images` points to them */
 	uint64_t seen; /* rows of the option table, for "given twice" */
 };
 
-/* Parses; strings are borrowed from `argv`, whose order may change.  False and *err (USAGE or,
- * without memory, INTERNAL) at the first thing that is wrong; the options behind it are still taken
- * in, so that `json` and `store_spec` say how the error is to be reported.  options_free() either
- * way. */
+/* Parses; strings and `images.which` are borrowed from `argv`, whose order may change.  False and
+ * *err (USAGE or, without memory, INTERNAL) at the first thing that is wrong; the options behind it
+ * are still taken in, so that `json` and `store_spec` say how the error is to be reported.
+ * options_free() either way. */
 bool options_parse(struct options *options, int argc, char *argv[], struct qmpsnap_error *err);
 void options_free(struct options *options);
 
 /* Whether the image itself goes to stdout (--to -). */
 bool options_image_on_stdout(const struct options *options);
 
-/* "snapshot", ... */
+/* Whether --json means a line for each event, and a result as the last one. */
+bool options_json_lines(const struct options *options);
+
+/* "snapshot", "images list", ... */
 const char *command_name(enum command command);
 
 /* ---- The values of options (option_values.c) ---- */
@@ -59,7 +79,27 @@ option_set_fn option_set_method, option_set_flavour, option_set_firmware,
 	option_set_qga, option_set_quiesce, option_set_freeze_deadline, option_set_image,
 	option_set_image_format, option_set_force_share;
 
-/* Shared by the two: a value that isn't empty. */
+/* ---- Clouds and records (option_cloud.c) ---- */
+
+option_set_fn option_set_os_cloud, option_set_insecure, option_set_base_image, option_add_tag,
+	option_add_header, option_set_header_file, option_set_visibility, option_set_protected,
+	option_set_store, option_set_transfer, option_set_import;
+
+/* ---- Images in stores, backups (option_images.c) ---- */
+
+option_set_fn option_set_guest, option_set_set, option_set_since, option_set_before, option_set_all,
+	option_set_into, option_set_output, option_set_deep, option_add_target,
+	option_set_backup_type, option_set_rotation;
+
+/* ---- Shared by them ---- */
+
+/* A value that isn't empty. */
 bool option_check_word(const char *value, struct qmpsnap_error *err);
+
+/* The index of `value` among `n` words, or -1 and an error that lists them. */
+int option_choose(const char *value, const char *const *words, int n, struct qmpsnap_error *err);
+
+/* Grows a list kept as (pointer, count) by one. */
+bool option_append(const char ***list, size_t *n, const char *value, struct qmpsnap_error *err);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cli/json_events.h"
 #include "cli/report.h"
+#include "cli/session_control.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ void session_init(struct session *session, const struct options *options)
 
 	memset(session, 0, sizeof(*session));
 	session->options = options;
+	session->began_ns = uv_hrtime();
 	output_init(&session->standard, STDOUT_FILENO);
 	output_init(&session->errors, STDERR_FILENO);
 	session->out = options_image_on_stdout(options) ? &session->errors : &session->standard;
@@ -51,7 +53,7 @@ void session_say(struct session *session, enum qmpsnap_log_level level, const ch
 {
 	const struct options *options = session->options;
 
-	if (options->json && options->command == COMMAND_SNAPSHOT) {
+	if (options_json_lines(options)) {
 		json_put_line(session->out, json_from_log(level, text));
 		return;
 	}
@@ -62,12 +64,27 @@ void session_say(struct session *session, enum qmpsnap_log_level level, const ch
 
 /* ---- Signals ---- */
 
+/* Nobody waits for these: ^Z stops them as it stops others. */
+static void on_signal_for_images(struct session *session, int signum)
+{
+	if (signum == SIGTSTP) {
+		(void)raise(SIGSTOP);
+		return;
+	}
+	session->cancelled = signum == SIGINT ? QMPSNAP_INTERRUPTED : QMPSNAP_TERMINATED;
+	qmpsnap_images_cancel(session->images, session->cancelled);
+}
+
 /* A second signal changes nothing: cutting an undo short would leave the guest with the rest. */
 static void on_signal(uv_signal_t *handle, int signum)
 {
 	struct session *session = handle->data;
 	char what[1024], text[1200];
 
+	if (session->images) {
+		on_signal_for_images(session, signum);
+		return;
+	}
 	if (!session->snapshot)
 		return;
 	if (signum == SIGTSTP) {
@@ -172,8 +189,12 @@ void session_event(const struct qmpsnap_event *event, void *data)
 {
 	struct session *session = data;
 
-	if (event->kind == QMPSNAP_EVENT_STEP)
+	if (event->kind == QMPSNAP_EVENT_STEP) {
 		on_step(session, event);
+		session_control_begin(session);
+	}
+	if (event->kind == QMPSNAP_EVENT_STATE)
+		(void)snprintf(session->state, sizeof(session->state), "%s", event->text);
 	if (event->kind == QMPSNAP_EVENT_PROGRESS)
 		on_progress(session, event);
 	else if (session->options->json)
@@ -190,6 +211,7 @@ void session_finish(struct session *session, const struct qmpsnap_error *err,
 	const struct options *options = session->options;
 
 	session->snapshot = NULL;
+	session_control_end(session);
 	session->exit_code = result_exit_code(err, result);
 	progress_end(&session->progress);
 	/* Where stderr carries the JSON, its error member has to do. */

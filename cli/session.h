@@ -23,7 +23,12 @@ struct session {
 	struct steps steps;
 	unsigned n_planned;
 	struct qmpsnap_snapshot *snapshot; /* NULL before it began and after its end */
-	enum qmpsnap_code cancelled; /* by a signal; OK: not */
+	struct qmpsnap_images *images; /* the same of a request about images */
+	enum qmpsnap_code cancelled; /* by a signal, or by another process; OK: not */
+	struct control *control; /* NULL: not yet, or it can't be had */
+	bool control_tried;
+	char state[32]; /* Nova's name of it */
+	uint64_t began_ns;
 	uv_timer_t tick;
 	uv_signal_t signals[SESSION_SIGNALS];
 	size_t n_signals; /* watched, of those */

@@ -69,16 +69,41 @@ QMPSNAP_API void qmpsnap_log_to(enum qmpsnap_log_level level, qmpsnap_log_fn *fn
 struct qmpsnap_store;
 
 struct qmpsnap_store_options {
-	bool force; /* `file:` may replace an existing file */
+	bool force; /* `file:` and `http:` may replace what exists */
 	int stdout_fd; /* the descriptor behind the store "-"; 0 means 1 */
 	bool buffered_writes; /* no O_DIRECT; for tests and odd file systems */
+
+	/* For `http:` and `https:` alone; with another store they are a USAGE error, as the ones
+	 * below are with a store that they aren't for. */
+	const char *const *headers; /* of the request, "Name: value"; no secrets */
+	size_t n_headers;
+	const char *header_file; /* more of them, a line each; read by this process and the guard */
+
+	/* For `glance:`; os_cloud also for `swift:`, insecure also for that, `s3:` and `https:`. */
+	const char *os_cloud; /* of clouds.yaml; NULL: OS_CLOUD, else the other OS_* variables */
+	bool insecure; /* certificates aren't verified */
+	const char *base_image; /* id of the image whose properties are inherited, or NULL */
+	const char *const *tags;
+	size_t n_tags;
+	const char *visibility; /* "private", "shared", "community", "public"; NULL: private */
+	bool is_protected;
+	const char *backend; /* which of the service's stores; NULL: its default */
+	bool sized; /* under a Content-Length instead of in chunks */
+	bool import; /* staged, then imported (glance-direct) */
 };
 
-/* Opens the store named by `spec`: dir:PATH, file:PATH, -, glance:URL.  NULL spec: the default
- * directory.  Nothing is contacted or created yet.  Returns NULL and fills *err (USAGE, STORE)
- * when the spec is wrong. */
+/* Opens the store named by `spec`: dir:PATH, file:PATH, -, glance:, glance:URL, s3://BUCKET/PREFIX,
+ * swift:CONTAINER, http://URL, https://URL.  NULL spec: the default directory.  Configuration files
+ * of clouds are read; nothing is contacted or created yet. Returns NULL and fills *err (USAGE,
+ * STORE) when the spec or the configuration is wrong.
+ */
 QMPSNAP_API struct qmpsnap_store *qmpsnap_store_open(struct uv_loop_s *loop, const char *spec,
 	const struct qmpsnap_store_options *options, struct qmpsnap_error *err);
+
+/* What to open the same store by in another process, and so what to give as `store_spec` to a
+ * snapshot: the spec, with those of the options that name the cloud; nothing secret.  Lives as long
+ * as the store; NULL for the default directory. */
+QMPSNAP_API const char *qmpsnap_store_spec(const struct qmpsnap_store *store);
 
 /* Closes it; its handles leave the loop during the loop's next turns.  NULL is fine. */
 QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store);
@@ -87,8 +112,9 @@ QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store);
 
 typedef void qmpsnap_json_fn(const struct qmpsnap_error *err, const char *json, void *data);
 
-/* Asks the QEMU at `qmp_address` (unix:PATH, any word with a '/', fd:N) what it is, and calls
- * `done` once with a JSON text (the members are listed in qmpsnap(1), "INSPECT") or an error. */
+/* Asks the QEMU at `qmp_address` (unix:PATH, any word with a '/', tcp:HOST:PORT, fd:N) what it is,
+ * and calls `done` once with a JSON text (the members are listed in qmpsnap(1), "INSPECT") or an
+ * error. */
 QMPSNAP_API bool qmpsnap_inspect(struct uv_loop_s *loop, const char *qmp_address,
 	qmpsnap_json_fn *done, void *data, struct qmpsnap_error *err);
 
@@ -118,6 +144,10 @@ enum qmpsnap_zero_scan {
 	QMPSNAP_ZERO_SCAN_NEVER,
 };
 
+/* Rates, besides bytes a second. */
+#define QMPSNAP_SPEED_AUTO      UINT64_C(0) /* slows down while the guest's writes are slow */
+#define QMPSNAP_SPEED_UNLIMITED UINT64_MAX
+
 struct qmpsnap_snapshot_options {
 	const char *qmp_address;
 	const char *store_spec; /* what `store` was opened with; the guard opens it again */
@@ -130,7 +160,7 @@ struct qmpsnap_snapshot_options {
 	bool firmware; /* take pflash (UEFI variables) too */
 	bool allow_plaintext; /* take encrypted disks; their images aren't encrypted */
 	enum qmpsnap_zero_scan zero_scan;
-	bool release_monitor; /* leave the monitor to others during the upload */
+	bool release_monitor; /* leave the monitor to others during the upload; not with fd:N */
 	const char *qga_address; /* the guest agent's socket, or NULL */
 	enum qmpsnap_quiesce quiesce;
 	unsigned freeze_deadline_ms; /* 0: 10 s */
@@ -140,20 +170,24 @@ struct qmpsnap_snapshot_options {
 	enum qmpsnap_format format;
 	const char *const *properties; /* "KEY=VALUE" */
 	size_t n_properties;
-	uint64_t speed_bytes_per_s; /* over all disks; 0: no limit */
+	uint64_t speed_bytes_per_s; /* over all disks; 0: QMPSNAP_SPEED_AUTO */
 	const char *scratch_dir; /* NULL: $TMPDIR, else /var/tmp */
 	uint64_t scratch_limit_bytes; /* 0: free space less the larger of 5 % and 1 GiB */
 	unsigned parallel; /* disks uploaded at once; 0: 2 */
 	const char *guard_path; /* the qmpsnap-guard executable; NULL: beside this one */
 	bool no_guard; /* run without one */
 	bool dry_run; /* report the steps as events, touch nothing */
+	const char *backup_type; /* "daily": the images are backups of that type; NULL: snapshots */
+	unsigned rotation; /* once all is well the oldest sets of the same guest and type beyond so
+			      many are deleted; 0: none are */
 };
 
 enum qmpsnap_event_kind {
 	QMPSNAP_EVENT_PLAN, /* dry run: `text` is a step that would run */
 	QMPSNAP_EVENT_STATE, /* `text` is Nova's name of the state reached */
 	QMPSNAP_EVENT_STEP, /* `text` names the step, `phase` says what about it */
-	QMPSNAP_EVENT_PROGRESS, /* `disk`, `done_bytes`, `total_bytes` */
+	QMPSNAP_EVENT_PROGRESS, /* `disk`, `done_bytes`, `total_bytes`; `text` names the step when
+				   it isn't the upload */
 	QMPSNAP_EVENT_WARNING, /* `text` */
 	QMPSNAP_EVENT_IMAGE, /* `text` is the location of an image just published, `disk` its disk
 			      */
@@ -186,7 +220,7 @@ struct qmpsnap_result {
 	char set[37];
 	const char *method; /* "stream", ... */
 	const char *reason; /* why this method, one sentence */
-	const char *consistency; /* "crash", "paused" */
+	const char *consistency; /* "filesystem", "crash", "paused" */
 	char instant[28]; /* UTC, "2026-11-23T13:20:14.123Z"; "" when not reached */
 	double stopped_ms; /* how long the guest stood still for us */
 	double total_ms;
@@ -215,14 +249,87 @@ QMPSNAP_API struct qmpsnap_snapshot *qmpsnap_snapshot_start(struct uv_loop_s *lo
  * `done` called.  No effect once the undo has begun. */
 QMPSNAP_API void qmpsnap_snapshot_cancel(struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code);
 
+/* The same, with the error's message; copied. */
+QMPSNAP_API void qmpsnap_snapshot_cancel_saying(
+	struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code, const char *message);
+
+/* Another speed from now on, as in the options. */
+QMPSNAP_API void qmpsnap_snapshot_set_speed(
+	struct qmpsnap_snapshot *snapshot, uint64_t bytes_per_s);
+
+/* What there is to know besides the events. */
+struct qmpsnap_status {
+	const char *run; /* "" before the step `plan` has ended, as are the next two */
+	const char *guest, *method;
+	uint64_t speed_bytes_per_s; /* the limit in force; 0: none */
+	bool speed_is_auto;
+	bool monitor_is_released;
+};
+
+/* Fills `status`; its strings live as long as the snapshot. */
+QMPSNAP_API void qmpsnap_snapshot_get_status(
+	const struct qmpsnap_snapshot *snapshot, struct qmpsnap_status *status);
+
+/* ---- Images that stand in a store --------------------------------------------------------- */
+
+enum qmpsnap_images_action {
+	QMPSNAP_IMAGES_LIST,
+	QMPSNAP_IMAGES_DELETE,
+	QMPSNAP_IMAGES_DOWNLOAD, /* into files */
+	QMPSNAP_IMAGES_VERIFY, /* the store's digest, or all of it */
+	QMPSNAP_IMAGES_RESTORE, /* a set onto files or block devices */
+};
+
+struct qmpsnap_images_options {
+	enum qmpsnap_images_action action;
+
+	/* Which: those that this tool made and published, as far as all that is said here is true of
+	 * them. */
+	const char *const *which; /* ids of images or of sets, or names */
+	size_t n_which; /* 0: any; DELETE, DOWNLOAD and RESTORE want some choice to be made */
+	const char *guest; /* its name or UUID */
+	const char *set, *tag;
+	const char *since, *before; /* "2026-11-23", "2026-11-23T13:20Z", or so long ago: "36h" */
+	bool all; /* also those that others made, and those that weren't published */
+
+	bool force; /* DELETE: what others made; DOWNLOAD, RESTORE: over what exists */
+	const char *folder; /* DOWNLOAD: as NAME-ID.FORMAT into it; NULL: "." */
+	const char *output; /* DOWNLOAD: one image, to this path */
+	bool deep; /* VERIFY: read it all, and have qemu-img check it */
+	const char *scratch_dir; /* VERIFY, RESTORE: as for a snapshot */
+	/* RESTORE: "DISK=PATH", for a single image also "PATH"; PATH with its format before it where
+	 * `format` isn't the right one: "vda=raw:/dev/vg/web". */
+	const char *const *targets;
+	size_t n_targets;
+	enum qmpsnap_format format; /* RESTORE: of the files; AUTO: the image's; devices: raw */
+};
+
+struct qmpsnap_images;
+
+/* The end, exactly once.  `json` is an array of the records of those images that were dealt with,
+ * which have the member `path` after DOWNLOAD and RESTORE; never NULL, also beside an error. */
+typedef void qmpsnap_images_fn(const struct qmpsnap_error *err, const char *json, void *data);
+
+/* Does it.  `event` hears of progress and warnings.  Returns NULL and fills *err (USAGE, INTERNAL)
+ * when it cannot even begin.  The handle is gone when `done` returns; `store` must live until then.
+ *
+ * REFUSED before anything is changed: deleting what is protected or another project's, whatever
+ * `force` says; restoring onto what some process has open. */
+QMPSNAP_API struct qmpsnap_images *qmpsnap_images_start(struct uv_loop_s *loop,
+	const struct qmpsnap_images_options *options, struct qmpsnap_store *store,
+	qmpsnap_event_fn *event, qmpsnap_images_fn *done, void *data, struct qmpsnap_error *err);
+
+/* Gives it up with `code` as the reason; files that aren't whole are removed. */
+QMPSNAP_API void qmpsnap_images_cancel(struct qmpsnap_images *images, enum qmpsnap_code code);
+
 /* ---- Recover and guard ------------------------------------------------------------------- */
 
 typedef void qmpsnap_recovered_fn(
 	const struct qmpsnap_error *err, const char *const *undone, size_t n_undone, void *data);
 
-/* Removes from the QEMU at `qmp_address` whatever carries qmpsnap's names: exports, views,
- * filters, scratch nodes, descriptors.  Never continues a guest.  `undone` says what was removed,
- * a phrase each. */
+/* Removes from the QEMU at `qmp_address` whatever carries qmpsnap's names: exports, jobs,
+ * views, filters, scratches, targets, descriptors.  Never continues a guest.  `undone` says what
+ * was removed, a phrase each. */
 QMPSNAP_API bool qmpsnap_recover(struct uv_loop_s *loop, const char *qmp_address,
 	qmpsnap_recovered_fn *done, void *data, struct qmpsnap_error *err);
 

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "qmp/address.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FORMS "unix:PATH, a path with a '/', or fd:N"
+#define FORMS "unix:PATH, a path with a '/', tcp:HOST:PORT, or fd:N"
 
 static bool parse_unix(const char *path, struct qmp_address *address, struct qmpsnap_error *err)
 {
@@ -49,15 +52,48 @@ static bool parse_fd(const char *number, struct qmp_address *address, struct qmp
 	return true;
 }
 
+/* "HOST" or "[HOST]", the brackets taken off; false when it doesn't fit. */
+static bool copy_host(char host[static INET6_ADDRSTRLEN], const char *from, size_t length)
+{
+	const bool brackets = length >= 2 && from[0] == '[' && from[length - 1] == ']';
+
+	if (brackets) {
+		from++;
+		length -= 2;
+	}
+	if (length == 0 || length >= INET6_ADDRSTRLEN || (!brackets && memchr(from, ':', length)) ||
+		(brackets && !memchr(from, ':', length)))
+		return false;
+	memcpy(host, from, length);
+	host[length] = '\0';
+	return true;
+}
+
 static bool parse_tcp(const char *text, struct qmp_address *address, struct qmpsnap_error *err)
 {
-	const char *host = text + strlen("tcp:");
-	const char *colon = strrchr(host, ':');
+	const struct addrinfo numeric = {
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+	const char *from = text + strlen("tcp:"), *colon = strrchr(from, ':');
+	char host[INET6_ADDRSTRLEN];
+	struct addrinfo *found = NULL;
 
-	if (!colon || colon == host || !colon[1] || strlen(text) >= sizeof(address->text))
+	if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+		strtoul(colon + 1, NULL, 10) - 1 >= UINT16_MAX ||
+		strlen(text) >= sizeof(address->text))
 		return error_set(
 			err, QMPSNAP_USAGE, "monitor address \"%s\": not tcp:HOST:PORT", text);
+	if (!copy_host(host, from, (size_t)(colon - from)) ||
+		getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, colon + 1,
+			&numeric, &found) != 0) {
+		error_set(err, QMPSNAP_USAGE,
+			"monitor address \"%s\": the host is no numeric address", text);
+		error_hint(err, "127.0.0.1, [::1] or localhost; names aren't looked up");
+		return false;
+	}
 	address->kind = QMP_TCP;
+	memcpy(&address->name, found->ai_addr, found->ai_addrlen);
+	address->name_bytes = found->ai_addrlen;
+	freeaddrinfo(found);
 	(void)snprintf(address->text, sizeof(address->text), "%s", text);
 	return true;
 }
@@ -148,6 +184,25 @@ static int connect_unix(const struct qmp_address *address, struct qmpsnap_error 
 	return fd;
 }
 
+static int connect_tcp(const struct qmp_address *address, struct qmpsnap_error *err)
+{
+	const int fd =
+		socket(address->name.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0) {
+		error_errno(
+			err, QMPSNAP_INTERNAL, errno, "%s: cannot make a socket", address->text);
+		return -1;
+	}
+	if (connect(fd, (const struct sockaddr *)&address->name, address->name_bytes) < 0 &&
+		errno != EINPROGRESS) {
+		error_errno(err, QMPSNAP_REFUSED, errno, "%s: cannot connect", address->text);
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 static bool is_unix_stream(int fd)
 {
 	int domain = 0;
@@ -203,10 +258,8 @@ int qmp_address_connect(const struct qmp_address *address, struct qmpsnap_error 
 	case QMP_FD:
 		return take_fd(address, err);
 	case QMP_TCP:
-		break;
+		return connect_tcp(address, err);
 	}
-	error_set(err, QMPSNAP_REFUSED,
-		"%s: not over TCP, since descriptors must be passed to QEMU", address->text);
-	error_hint(err, "give the guest a unix monitor: -qmp unix:PATH,server=on,wait=off");
+	error_set(err, QMPSNAP_INTERNAL, "%s: an address of no kind", address->text);
 	return -1;
 }

@@ -80,7 +80,7 @@ static void fail_later(struct agent *a, const struct qmpsnap_error *err)
 static void set_late(const struct agent *a, struct qmpsnap_error *err)
 {
 	const bool syncing = a->state != AGENT_ASKED;
-	char period[UNITS_AGENT_TEXT_BYTES];
+	char period[UNITS_TEXT_BYTES];
 
 	units_format_duration(period, syncing ? a->sync_ms : a->deadline_ms);
 	if (syncing) {

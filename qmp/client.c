@@ -210,7 +210,8 @@ static void name_peer(struct qmp_client *c)
 	struct sockaddr_un name = {0};
 	socklen_t size = sizeof(name);
 
-	if (getpeername(c->fd, (struct sockaddr *)&name, &size) == 0 && name.sun_path[0])
+	if (getpeername(c->fd, (struct sockaddr *)&name, &size) == 0 &&
+		name.sun_family == AF_UNIX && name.sun_path[0])
 		(void)snprintf(c->peer, sizeof(c->peer), "unix:%.*s", (int)sizeof(name.sun_path),
 			name.sun_path);
 	else
@@ -301,7 +302,9 @@ void client_gone(struct qmp_client *c, int errnum)
 	const int detail = errnum ? errnum : ECONNRESET;
 	struct qmpsnap_error err;
 
-	if (c->state == CLIENT_GREETING) {
+	if (c->state == CLIENT_GREETING && errnum && errnum != ECONNRESET && errnum != EPIPE) {
+		error_errno(&err, QMPSNAP_REFUSED, errnum, "%s: cannot connect", c->peer);
+	} else if (c->state == CLIENT_GREETING) {
 		error_set(&err, QMPSNAP_REFUSED, "%s: closed without QEMU's greeting", c->peer);
 		error_hint(&err, "QEMU has just ended, or this is not the socket of its -qmp");
 	} else if (detail == ECONNRESET || detail == EPIPE) {

@@ -128,6 +128,7 @@ static void on_waited(struct json_object *result, const struct qmpsnap_error *er
 	struct freeze *z = data;
 
 	(void)result;
+	z->waiting = false;
 	if (err)
 		end(z, err);
 	else
@@ -151,6 +152,7 @@ static void try_again(struct freeze *z, const struct qmpsnap_error *err)
 		end(z, &mine);
 		return;
 	}
+	z->waiting = true;
 	agent_wait(z->agent, z->retry_ms, on_waited, z);
 	z->retry_ms = z->retry_ms * 2 > RETRY_LAST_MS ? RETRY_LAST_MS : z->retry_ms * 2;
 }
@@ -210,6 +212,13 @@ void freeze_end(struct freeze *z, freeze_fn *done, void *data)
 		thaw(z);
 	else
 		agent_wait(z->agent, 0, on_nothing, z);
+}
+
+void freeze_hurry(struct freeze *z)
+{
+	z->retry_ms = RETRY_FIRST_MS;
+	if (z->waiting)
+		agent_give_up(z->agent);
 }
 
 void freeze_give_up(struct freeze *z)

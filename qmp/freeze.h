@@ -26,7 +26,7 @@ struct freeze {
 	unsigned deadline_ms;
 	uint64_t due_ms;
 	unsigned retry_ms;
-	bool giving_up;
+	bool giving_up, waiting;
 	unsigned n_thaws;
 	freeze_fn *done;
 	void *data;
@@ -41,6 +41,9 @@ void freeze_begin(struct freeze *z, unsigned deadline_ms, freeze_fn *done, void 
 /* Thaws, and asks the status, again and again until it is `thawed`: doesn't end by itself
  * otherwise unless the connection is gone.  Well at once, but later, when nothing is in doubt. */
 void freeze_end(struct freeze *z, freeze_fn *done, void *data);
+
+/* Tries the next thaw at once: the guest has been continued, say. */
+void freeze_hurry(struct freeze *z);
 
 /* Ends the running function soon, with an error. */
 void freeze_give_up(struct freeze *z);

@@ -68,15 +68,19 @@ struct digest *digest_new(uv_loop_t *loop, const char *algorithm, struct qmpsnap
 	return d;
 }
 
+bool digest_hash(struct digest *d, const void *data, size_t len, struct qmpsnap_error *err)
+{
+	return EVP_DigestUpdate(d->context, data, len) ||
+	       error_set(err, QMPSNAP_INTERNAL, "OpenSSL failed to hash");
+}
+
 static void hash_parts(void *self, struct qmpsnap_error *err)
 {
-	const struct digest *d = self;
+	struct digest *d = self;
 
 	for (size_t i = 0; i < d->n_parts; i++) {
-		if (!EVP_DigestUpdate(d->context, d->parts[i].data, d->parts[i].len)) {
-			error_set(err, QMPSNAP_INTERNAL, "OpenSSL failed to hash");
+		if (!digest_hash(d, d->parts[i].data, d->parts[i].len, err))
 			return;
-		}
 	}
 }
 

@@ -36,6 +36,9 @@ struct digest *digest_new(uv_loop_t *loop, const char *algorithm, struct qmpsnap
 void digest_add(struct digest *d, const struct digest_part *parts, size_t n, digest_done_fn *done,
 	void *data);
 
+/* Hashes at once, on whatever thread it is called; not while a batch runs. */
+bool digest_hash(struct digest *d, const void *data, size_t len, struct qmpsnap_error *err);
+
 /* The digest of all that was added, in lower-case hex; only once, and not while a batch runs. */
 bool digest_finish(struct digest *d, char hex[static DIGEST_HEX_BYTES], struct qmpsnap_error *err);
 

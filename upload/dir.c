@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "upload/dir.h"
 #include "base/error.h"
 #include "base/names.h"
 #include "upload/local.h"
@@ -8,13 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct dir_store {
-	struct qmpsnap_store base;
-	uv_loop_t *loop;
-	char folder[LOCAL_FOLDER_BYTES];
-	bool direct;
-};
 
 static void names_of(const struct dir_store *store, const struct store_image_spec *spec,
 	struct local_names *names)
@@ -60,6 +54,7 @@ static void free_store(struct qmpsnap_store *base)
 
 static const struct store_ops dir_ops = {
 	.kind = "dir",
+	.shelf = &dir_shelf,
 	.create = create,
 	.put = local_put,
 	.stop = local_stop,

@@ -1,6 +1,9 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * put(): the point in time into the record, all bytes into the image, and its end. */
 #include "base/error.h"
 #include "base/json.h"
+#include "upload/answer.h"
 #include "upload/digest.h"
 #include "upload/glance.h"
 
@@ -12,16 +15,11 @@
 #define DEFAULT_ALGORITHM "sha512"
 
 enum {
-	LOOK_MS = 250,
-	/* A backend may copy the image once more before the PUT is answered. */
-	UPLOAD_QUIET_MS = 10 * 60 * 1000,
-	SIZE_HEADER_BYTES = 64,
+	/* An import copies the image inside the service: the slowest that is still waited for. */
+	IMPORT_BYTES_PER_MS = 5000,
 };
 
-static void look(struct glance_image *image);
-static void verify(struct glance_image *image);
-
-/* ---- The end ----------------------------------------------------------------------------- */
+/* ---- The end ------------------------------------------------------------------------------ */
 
 static void timer_closed(uv_handle_t *handle)
 {
@@ -42,7 +40,7 @@ static void pump_closed_at_end(void *data)
 	uv_close((uv_handle_t *)&image->timer, timer_closed);
 }
 
-static void end(struct glance_image *image, const struct qmpsnap_error *err)
+void glance_end(struct glance_image *image, const struct qmpsnap_error *err)
 {
 	if (err)
 		image->err = *err;
@@ -53,181 +51,114 @@ static void end(struct glance_image *image, const struct qmpsnap_error *err)
 		uv_close((uv_handle_t *)&image->timer, timer_closed);
 }
 
-/* Ends it when stop() was called. */
-static bool end_stopped(struct glance_image *image)
+bool glance_end_stopped(struct glance_image *image)
 {
 	if (image->stopped) {
 		error_set(&image->err, QMPSNAP_STORE, "%s was stopped",
 			glance_doing(image, "uploading"));
-		end(image, NULL);
+		glance_end(image, NULL);
 	}
 	return image->stopped;
-}
-
-/* ---- Confirming -------------------------------------------------------------------------- */
-
-static void confirm(struct glance_image *image)
-{
-	struct store_image *base = &image->base;
-
-	base->size_bytes = image->stream->size_bytes;
-	(void)snprintf(
-		base->digest_algorithm, sizeof(base->digest_algorithm), "%s", image->algorithm);
-	(void)snprintf(base->digest, sizeof(base->digest), "%s", image->sent);
-	end(image, NULL);
-}
-
-static void reread_closed(void *data)
-{
-	struct glance_image *image = data;
-
-	image->pump = NULL;
-	if (!end_stopped(image))
-		verify(image);
-}
-
-static void on_reread(void *data)
-{
-	struct glance_image *image = data;
-	size_t n = 0;
-
-	if (pump_error(image->pump)) {
-		end(image, pump_error(image->pump));
-		return;
-	}
-	while (pump_block(image->pump, n))
-		n++;
-	pump_take(image->pump, n);
-	if (!pump_finished(image->pump))
-		return;
-	(void)snprintf(image->sent, sizeof(image->sent), "%s", pump_digest(image->pump));
-	image->state = PUT_CLOSING;
-	pump_close(image->pump, reread_closed, image);
-}
-
-/* Reads the whole stream once more, for the digest that the service computed. */
-static void reread(struct glance_image *image, const char *algorithm)
-{
-	const struct pump_options options = {
-		.loop = image->store->loop, .stream = image->stream, .digest = algorithm};
-
-	(void)snprintf(image->algorithm, sizeof(image->algorithm), "%s", algorithm);
-	image->state = PUT_DIGEST;
-	image->pump = pump_open(&options, &image->err);
-	if (!image->pump) {
-		end(image, NULL);
-		return;
-	}
-	pump_on_event(image->pump, on_reread, image);
-	on_reread(image);
-}
-
-static void verify(struct glance_image *image)
-{
-	const int64_t size = json_int(image->got, "size", -1);
-	const char *algorithm = json_string(image->got, "os_hash_algo");
-	const char *value = json_string(image->got, "os_hash_value");
-	struct qmpsnap_error err;
-
-	glance_doing(image, "verifying");
-	if (size < 0 || (uint64_t)size != image->stream->size_bytes) {
-		error_set(&err, QMPSNAP_STORE,
-			"%s: the service has %" PRId64 " bytes, sent were %" PRIu64, image->doing,
-			size, image->stream->size_bytes);
-		end(image, &err);
-		return;
-	}
-	if (!algorithm || !value || !digest_is_known(algorithm)) {
-		algorithm = "md5";
-		value = json_string(image->got, "checksum");
-	}
-	if (!value) {
-		error_set(&err, QMPSNAP_STORE, "%s: the service gives no digest to compare",
-			image->doing);
-		end(image, &err);
-	} else if (strcmp(algorithm, image->algorithm) != 0) {
-		reread(image, algorithm);
-	} else if (strcmp(value, image->sent) != 0) {
-		error_set(&err, QMPSNAP_STORE,
-			"%s: the service's %s is %.16s..., that of what was "
-			"sent is %.16s...",
-			image->doing, algorithm, value, image->sent);
-		error_hint(&err, "the bytes changed on their way, or in the service's storage");
-		end(image, &err);
-	} else {
-		confirm(image);
-	}
-}
-
-static bool settling(const char *status)
-{
-	static const char *const on_the_way[] = {"saving", "importing", "uploading"};
-
-	for (size_t i = 0; i < sizeof(on_the_way) / sizeof(on_the_way[0]); i++) {
-		if (strcmp(status, on_the_way[i]) == 0)
-			return true;
-	}
-	return false;
 }
 
 static void on_timer(uv_timer_t *timer)
 {
 	struct glance_image *image = timer->data;
 
-	if ((image->state == PUT_WAIT || image->state == PUT_DIGEST) && end_stopped(image))
+	if ((image->state == PUT_WAIT || image->state == PUT_DIGEST) && glance_end_stopped(image))
 		return;
 	if (image->state == PUT_WAIT)
-		look(image);
+		image->after_wait(image);
 }
 
-static void looked(const struct qmpsnap_error *err, struct json_object *json, void *data)
+void glance_wait(struct glance_image *image, uint64_t ms, delay_fn *after)
+{
+	image->state = PUT_WAIT;
+	image->after_wait = after;
+	(void)uv_timer_start(&image->timer, on_timer, ms, 0);
+}
+
+/* ---- Import ------------------------------------------------------------------------------- */
+
+static void settle(struct glance_image *image, uint64_t ms)
+{
+	uv_update_time(image->store->loop);
+	image->settle_until_ms = uv_now(image->store->loop) + ms;
+}
+
+static void imported(const struct qmpsnap_error *err, struct json_object *json, void *data)
 {
 	struct glance_image *image = data;
-	const char *status = json_string(json, "status");
-	const bool lost = image->upload_err.code != QMPSNAP_OK;
-	struct qmpsnap_error wrong;
 
-	if (end_stopped(image))
+	(void)json;
+	if (glance_end_stopped(image))
 		return;
-	if (err || !status) {
-		error_set(&wrong, QMPSNAP_STORE, "%s: the record has no status", image->doing);
-		end(image, lost ? &image->upload_err : err ? err : &wrong);
-	} else if (strcmp(status, "active") == 0) {
-		image->got = json_object_get(json);
-		verify(image);
-	} else if (settling(status) && uv_now(image->store->loop) < image->settle_until_ms) {
-		image->state = PUT_WAIT;
-		(void)uv_timer_start(&image->timer, on_timer, LOOK_MS, 0);
-	} else {
-		error_set(&wrong, QMPSNAP_STORE, "%s: it didn't become active, its status is %.32s",
-			image->doing, status);
-		end(image, lost ? &image->upload_err : &wrong);
+	if (err && !answer_is_passing(err)) {
+		glance_end(image, err);
+		return;
 	}
+	if (err)
+		image->upload_err = *err;
+	else
+		settle(image,
+			image->store->settle_ms + image->stream->size_bytes / IMPORT_BYTES_PER_MS);
+	glance_look(image);
 }
 
-static void look(struct glance_image *image)
+/* What was staged becomes the image. */
+static void import(struct glance_image *image)
 {
-	const struct glance_request request = {.method = "GET",
-		.path = image->path,
-		.doing = glance_doing(image, "verifying"),
-		.expect = {200}};
+	struct json_object *order = json_object_new_object(), *method = json_object_new_object();
 
+	json_put_string(method, "name", "glance-direct");
+	(void)json_object_object_add(order, "method", method);
+	if (image->store->backend) {
+		struct json_object *stores = json_object_new_array();
+		(void)json_object_array_add(stores, json_object_new_string(image->store->backend));
+		(void)json_object_object_add(order, "stores", stores);
+	}
+	(void)json_object_put(image->sending);
+	image->sending = order;
+	(void)snprintf(image->import_path, sizeof(image->import_path), "%s/import", image->path);
+	const struct glance_request request = {.method = "POST",
+		.path = image->import_path,
+		.headers = {"Content-Type: application/json"},
+		.body = json_text(order),
+		.once = true,
+		.doing = glance_doing(image, "importing"),
+		.expect = {202}};
 	image->state = PUT_CALL;
-	glance_send(&image->call, image->store, &request, looked, image);
+	glance_send(&image->call, image->store, &request, imported, image);
 }
 
-/* ---- Uploading --------------------------------------------------------------------------- */
+/* ---- Uploading ---------------------------------------------------------------------------- */
+
+/* Whether the record has to be looked at, to know what a failure has left. */
+static bool is_doubtful(const struct qmpsnap_error *err)
+{
+	return answer_is_passing(err) || answer_said(err, 404, 404) || answer_said(err, 409, 410);
+}
 
 static void upload_closed(void *data)
 {
 	struct glance_image *image = data;
 
 	image->pump = NULL;
-	if (end_stopped(image))
+	if (glance_end_stopped(image))
 		return;
-	uv_update_time(image->store->loop);
-	image->settle_until_ms = uv_now(image->store->loop) + image->store->settle_ms;
-	look(image);
+	settle(image, image->store->settle_ms);
+	if (image->upload_err.code == QMPSNAP_OK && image->store->import)
+		import(image);
+	else if (image->upload_err.code == QMPSNAP_OK || is_doubtful(&image->upload_err))
+		glance_look(image);
+	else
+		glance_end(image, &image->upload_err);
+}
+
+static void close_pump(struct glance_image *image)
+{
+	image->state = PUT_CLOSING;
+	pump_close(image->pump, upload_closed, image);
 }
 
 /* All is sent; the digest may still be at work. */
@@ -236,11 +167,10 @@ static void on_digest(void *data)
 	struct glance_image *image = data;
 
 	if (pump_error(image->pump)) {
-		end(image, pump_error(image->pump));
+		glance_end(image, pump_error(image->pump));
 	} else if (pump_finished(image->pump)) {
 		(void)snprintf(image->sent, sizeof(image->sent), "%s", pump_digest(image->pump));
-		image->state = PUT_CLOSING;
-		pump_close(image->pump, upload_closed, image);
+		close_pump(image);
 	}
 }
 
@@ -251,54 +181,90 @@ static void uploaded(const struct qmpsnap_error *err, struct json_object *json, 
 	struct qmpsnap_error early;
 
 	(void)json;
-	if (end_stopped(image))
+	image->retry_after_ms = image->call.retry_after_ms;
+	if (glance_end_stopped(image))
 		return;
+	if (pump_error(image->pump)) {
+		glance_end(image, pump_error(image->pump));
+		return;
+	}
 	if (!err && !all_sent) {
 		error_set(&early, QMPSNAP_STORE, "%s: the service said that it had all too early",
 			image->doing);
 		err = &early;
 	}
-	/* When only the answer was lost, the record tells. */
-	if (err && !(all_sent && !glance_said(err, 100, 599))) {
-		end(image, err);
-		return;
-	}
 	if (err)
 		image->upload_err = *err;
-	image->state = PUT_DIGEST;
-	pump_on_event(image->pump, on_digest, image);
-	on_digest(image);
+	/* When only the answer was lost, the record tells, and the digest is needed. */
+	if (!err || (all_sent && !answer_said(err, 100, 599))) {
+		image->state = PUT_DIGEST;
+		pump_on_event(image->pump, on_digest, image);
+		on_digest(image);
+	} else {
+		close_pump(image);
+	}
 }
 
-static void upload(struct glance_image *image)
+/* What is sent again isn't told again. */
+static void on_progress(uint64_t done_bytes, void *data)
 {
-	char size[SIZE_HEADER_BYTES];
-	const char *const headers[] = {"Content-Type: application/octet-stream", size, NULL};
-	char path[sizeof(image->path) + sizeof("/file")];
+	struct glance_image *image = data;
+
+	if (done_bytes <= image->progress_bytes)
+		return;
+	image->progress_bytes = done_bytes;
+	image->progress(done_bytes, image->data);
+}
+
+static struct glance_request upload_request(struct glance_image *image)
+{
+	const struct glance_store *store = image->store;
+	struct glance_request request = {.method = "PUT",
+		.path = image->file_path,
+		.headers = {"Content-Type: application/octet-stream"},
+		.pump = image->pump,
+		.sized = store->sized,
+		.fresh = true,
+		.once = true,
+		.quiet_ms = store->quiet_ms,
+		.doing = glance_doing(image, "uploading"),
+		.expect = {204}};
+	size_t n = 1;
+
+	if (!store->sized) {
+		(void)snprintf(image->size_header, sizeof(image->size_header),
+			"x-openstack-image-size: %" PRIu64, image->stream->size_bytes);
+		request.headers[n++] = image->size_header;
+	}
+	if (store->backend && !store->import) {
+		(void)snprintf(image->backend_header, sizeof(image->backend_header),
+			"X-Image-Meta-Store: %s", store->backend);
+		request.headers[n++] = image->backend_header;
+	}
+	return request;
+}
+
+void glance_upload(struct glance_image *image)
+{
 	const struct pump_options options = {.loop = image->store->loop,
 		.stream = image->stream,
 		.digest = image->algorithm,
-		.progress = image->progress,
-		.data = image->data};
+		.progress = on_progress,
+		.data = image};
 
-	(void)snprintf(
-		size, sizeof(size), "x-openstack-image-size: %" PRIu64, image->stream->size_bytes);
-	(void)snprintf(path, sizeof(path), "%s/file", image->path);
+	image->upload_err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	image->sent[0] = '\0';
 	image->pump = pump_open(&options, &image->err);
 	if (!image->pump) {
-		end(image, NULL);
+		glance_end(image, NULL);
 		return;
 	}
-	const struct glance_request request = {.method = "PUT",
-		.path = path,
-		.headers = headers,
-		.pump = image->pump,
-		.quiet_ms = UPLOAD_QUIET_MS,
-		.doing = glance_doing(image, "uploading"),
-		.expect = {204}};
+	const struct glance_request request = upload_request(image);
 	image->state = PUT_CALL;
 	glance_send(&image->call, image->store, &request, uploaded, image);
 }
+
+/* ---- The beginning ------------------------------------------------------------------------ */
 
 /* The digest that the service will compute is the one of its latest image, most likely. */
 static void asked_algorithm(const struct qmpsnap_error *err, struct json_object *json, void *data)
@@ -307,52 +273,62 @@ static void asked_algorithm(const struct qmpsnap_error *err, struct json_object 
 	struct json_object *images = json_member(json, "images", json_type_array);
 	const char *algorithm = NULL;
 
-	if (end_stopped(image))
+	if (glance_end_stopped(image))
 		return;
-	if (err && !glance_said(err, 100, 599)) {
-		end(image, err);
+	if (err && !answer_said(err, 100, 599)) {
+		glance_end(image, err);
 		return;
 	}
 	if (json_length(images) > 0)
 		algorithm = json_string(json_object_array_get_idx(images, 0), "os_hash_algo");
 	(void)snprintf(image->algorithm, sizeof(image->algorithm), "%s",
 		algorithm && digest_is_known(algorithm) ? algorithm : DEFAULT_ALGORITHM);
-	upload(image);
+	glance_upload(image);
 }
 
 static void instant_set(const struct qmpsnap_error *err, struct json_object *json, void *data)
 {
 	struct glance_image *image = data;
+	struct qmpsnap_error gone;
 	const struct glance_request request = {.method = "GET",
 		.path = "/v2/images?limit=1&sort_key=created_at&sort_dir=desc&status=active",
 		.doing = glance_doing(image, "asking for the digest of"),
 		.expect = {200}};
 
 	(void)json;
-	if (end_stopped(image))
+	if (glance_end_stopped(image))
 		return;
 	if (err)
-		end(image, err);
+		glance_end(image, glance_gone(image, err, &gone));
 	else
 		glance_send(&image->call, image->store, &request, asked_algorithm, image);
 }
 
-void glance_put(struct store_image *base, struct stream *stream, const char *instant,
-	store_progress_fn *progress, store_done_fn *done, void *data)
+void glance_put(struct store_image *base, struct stream *stream,
+	const struct store_instant *instant, store_progress_fn *progress, store_done_fn *done,
+	void *data)
 {
 	struct glance_image *image = (struct glance_image *)base;
+	struct json_object *patch = json_object_new_array();
 
 	image->stream = stream;
 	image->progress = progress;
+	image->progress_bytes = 0;
 	image->done = done;
 	image->data = data;
 	image->stopped = false;
+	image->failures = 0;
 	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
-	image->upload_err = (struct qmpsnap_error){.code = QMPSNAP_OK};
 	image->state = PUT_CALL;
 	(void)uv_timer_init(image->store->loop, &image->timer); /* can't fail */
 	image->timer.data = image;
-	glance_set_property(image, "qmpsnap_instant", instant, instant_set);
+	/* In the record, too, in case that it must be made again. */
+	json_put_string(image->record, "qmpsnap_instant", instant->time);
+	json_put_string(image->record, "qmpsnap_consistency", instant->consistency);
+	glance_patch_set(patch, "qmpsnap_instant", json_object_new_string(instant->time));
+	glance_patch_set(
+		patch, "qmpsnap_consistency", json_object_new_string(instant->consistency));
+	glance_patch(image, patch, instant_set);
 }
 
 void glance_stop(struct store_image *base)
@@ -364,6 +340,8 @@ void glance_stop(struct store_image *base)
 	image->stopped = true;
 	if (image->state == PUT_CALL)
 		glance_cancel(&image->call);
+	else if (image->state == PUT_REMOVAL)
+		glance_cancel(&image->removal.call);
 	else if (image->state == PUT_DIGEST || image->state == PUT_WAIT)
 		(void)uv_timer_start(&image->timer, on_timer, 0, 0);
 }

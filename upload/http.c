@@ -5,6 +5,7 @@
 
 #include <curl/curl.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct http {
 	uv_loop_t *loop;
@@ -12,6 +13,8 @@ struct http {
 	uv_timer_t timer;
 	size_t n_handles; /* the timer and a poll for each socket */
 	bool closing;
+	struct http_tls tls;
+	char *cacert, *cert, *key; /* what `tls` points to */
 };
 
 /* One of libcurl's sockets. */
@@ -22,12 +25,20 @@ struct watch {
 	int events;
 };
 
+static void free_memory(struct http *h)
+{
+	free(h->cacert);
+	free(h->cert);
+	free(h->key);
+	free(h);
+}
+
 static void unref_handle(struct http *h)
 {
 	if (--h->n_handles > 0 || !h->closing)
 		return;
 	curl_global_cleanup();
-	free(h);
+	free_memory(h);
 }
 
 static void watch_closed(uv_handle_t *handle)
@@ -150,17 +161,37 @@ static int set_socket(CURL *easy, curl_socket_t socket, int what, void *data, vo
 	return uv_poll_start(&watch->poll, events, on_poll) == 0 ? 0 : -1;
 }
 
-struct http *http_new(uv_loop_t *loop, struct qmpsnap_error *err)
+static bool copy(char **to, const char *text)
+{
+	*to = text ? strdup(text) : NULL;
+	return *to || !text;
+}
+
+static bool copy_tls(struct http *h, const struct http_tls *tls)
+{
+	if (!tls)
+		return true;
+	if (!copy(&h->cacert, tls->cacert) || !copy(&h->cert, tls->cert) ||
+		!copy(&h->key, tls->key))
+		return false;
+	h->tls = (struct http_tls){
+		.insecure = tls->insecure, .cacert = h->cacert, .cert = h->cert, .key = h->key};
+	return true;
+}
+
+struct http *http_new(uv_loop_t *loop, const struct http_tls *tls, struct qmpsnap_error *err)
 {
 	struct http *h = calloc(1, sizeof(*h));
 
-	if (!h) {
+	if (!h || !copy_tls(h, tls)) {
 		error_no_memory(err);
+		if (h)
+			free_memory(h);
 		return NULL;
 	}
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		error_set(err, QMPSNAP_INTERNAL, "libcurl can't be initialized");
-		free(h);
+		free_memory(h);
 		return NULL;
 	}
 	h->loop = loop;
@@ -173,7 +204,7 @@ struct http *http_new(uv_loop_t *loop, struct qmpsnap_error *err)
 		uv_timer_init(loop, &h->timer) != 0) {
 		(void)curl_multi_cleanup(h->multi);
 		curl_global_cleanup();
-		free(h);
+		free_memory(h);
 		error_no_memory(err);
 		return NULL;
 	}
@@ -208,4 +239,9 @@ void http_remove(struct http *h, CURL_handle *easy)
 uv_loop_t *http_loop(const struct http *h)
 {
 	return h->loop;
+}
+
+const struct http_tls *http_tls(const struct http *h)
+{
+	return &h->tls;
 }

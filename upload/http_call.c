@@ -1,46 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "upload/http_call.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "upload/http.h"
-#include "version.h"
 
-#include <curl/curl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-	CONNECT_TIMEOUT_S = 15,
-	BUFFER_BYTES = 512 * 1024, /* libcurl's 64 KiB was the slowest of all sizes tried */
 	/* Resuming libcurl costs a turn of the loop, so it waits for some blocks; but not for
 	 * long, when the blocks come slowly or the ring is small. */
 	RESUME_BLOCKS = 4,
 	RESUME_MS = 50,
 	TICKS = 10, /* in the longest quiet time */
-};
-
-struct http_call {
-	struct http *http;
-	CURL *easy;
-	struct curl_slist *headers;
-	struct pump *pump;
-	char *url; /* for messages */
-
-	size_t block_at; /* bytes of the pump's oldest block that libcurl has */
-	bool paused;
-	uv_timer_t resume, tick;
-	unsigned n_timers; /* not yet closed */
-	unsigned quiet_ticks;
-	curl_off_t moved_bytes;
-
-	struct http_reply reply;
-	char *body; /* what reply.body points to, allocated */
-	size_t header_bytes;
-	char curl_text[CURL_ERROR_SIZE];
-	struct qmpsnap_error err;
-	bool ending;
-	http_done_fn *done;
-	void *data;
 };
 
 /* ---- The end ----------------------------------------------------------------------------- */
@@ -52,6 +25,7 @@ static void free_call(struct http_call *call)
 	curl_slist_free_all(call->headers);
 	free(call->url);
 	free(call->body);
+	free(call->subject_token);
 	free(call);
 }
 
@@ -62,22 +36,42 @@ static void timer_closed(uv_handle_t *handle)
 	if (--call->n_timers > 0)
 		return;
 	call->reply.body = call->body ? call->body : "";
+	call->reply.subject_token = call->subject_token ? call->subject_token : "";
+	/* Neither headers nor bodies: there are secrets in them. */
 	log_line(QMPSNAP_LOG_DEBUG, "HTTP: %ld %s", call->reply.status, call->url);
 	call->done(call->err.code == QMPSNAP_OK ? NULL : &call->err, &call->reply, call->data);
 	free_call(call);
 }
 
-static void read_reply_headers(struct http_call *call)
+const char *http_header(const struct http_reply *reply, const char *name)
 {
+	const struct http_call *call =
+		(const struct http_call *)((const char *)reply - offsetof(struct http_call, reply));
 	struct curl_header *header;
 
-	if (curl_easy_header(call->easy, "X-Openstack-Request-Id", 0, CURLH_HEADER, -1, &header) ==
-		CURLHE_OK)
-		(void)snprintf(call->reply.request_id, sizeof(call->reply.request_id), "%s",
-			header->value);
+	return curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK
+		       ? header->value
+		       : NULL;
+}
+
+static void read_reply_headers(struct http_call *call)
+{
+	const char *id = http_header(&call->reply, "X-Openstack-Request-Id");
+	struct curl_header *header;
+	curl_off_t seconds = 0;
+
+	if (!id)
+		id = http_header(&call->reply, "x-amz-request-id");
+	(void)snprintf(call->reply.request_id, sizeof(call->reply.request_id), "%s", id ? id : "");
 	if (curl_easy_header(call->easy, "Content-Type", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
 		(void)snprintf(call->reply.content_type, sizeof(call->reply.content_type), "%s",
 			header->value);
+	if (curl_easy_header(call->easy, "X-Subject-Token", 0, CURLH_HEADER, -1, &header) ==
+		CURLHE_OK)
+		call->subject_token = strdup(header->value);
+	if (curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK &&
+		seconds > 0)
+		call->reply.retry_after_ms = (uint64_t)seconds * 1000;
 }
 
 /* `done` is called when the last timer is closed: never from within libcurl, and after the call
@@ -95,6 +89,19 @@ static void end(struct http_call *call)
 	uv_close((uv_handle_t *)&call->tick, timer_closed);
 }
 
+static void hint(struct qmpsnap_error *err, CURLcode code)
+{
+	if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
+		code == CURLE_OPERATION_TIMEDOUT)
+		error_hint(err, "check the URL, and that the service is running");
+	else if (code == CURLE_PEER_FAILED_VERIFICATION)
+		error_hint(err, "the certificate is of somebody unknown, has expired, or is for "
+				"another name; `cacert` in clouds.yaml or OS_CACERT names the "
+				"authority that signed it");
+	else if (code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM)
+		error_hint(err, "check the files that cacert, cert and key name");
+}
+
 void http_call_ended(struct http_call *call, int result)
 {
 	const CURLcode code = (CURLcode)result;
@@ -102,14 +109,17 @@ void http_call_ended(struct http_call *call, int result)
 
 	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
 	call->reply.status = status;
+	/* libcurl is content with a head that breaks off. */
+	if (code == CURLE_OK && !call->whole_head && call->err.code == QMPSNAP_OK) {
+		error_set(&call->err, QMPSNAP_STORE, "%s: the answer broke off", call->url);
+		call->err.detail = CURLE_PARTIAL_FILE;
+	}
 	/* A server that refuses a body may well close the connection under it. */
 	if (code != CURLE_OK && status < 400 && call->err.code == QMPSNAP_OK) {
 		error_set(&call->err, QMPSNAP_STORE, "%s: %s", call->url,
 			call->curl_text[0] ? call->curl_text : curl_easy_strerror(code));
 		call->err.detail = result;
-		if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
-			code == CURLE_OPERATION_TIMEDOUT)
-			error_hint(&call->err, "check the URL, and that the service is running");
+		hint(&call->err, code);
 	}
 	end(call);
 }
@@ -139,7 +149,7 @@ void http_cancel(struct http_call *call)
 
 /* ---- The request's body ------------------------------------------------------------------ */
 
-static size_t read_body(char *to, size_t size, size_t n, void *data)
+size_t http_read_body(char *to, size_t size, size_t n, void *data)
 {
 	struct http_call *call = data;
 	const size_t room = size * n;
@@ -222,12 +232,30 @@ static void on_pump(void *data)
 
 /* ---- The reply --------------------------------------------------------------------------- */
 
-static size_t write_body(char *from, size_t size, size_t n, void *data)
+void http_resume(struct http_call *call)
+{
+	if (call->paused && !call->ending)
+		resume(call);
+}
+
+static bool is_for_sink(const struct http_call *call)
+{
+	long status = 0;
+
+	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+	return call->sink && (status == 200 || status == 206);
+}
+
+size_t http_write_body(char *from, size_t size, size_t n, void *data)
 {
 	struct http_call *call = data;
 	const size_t len = size * n;
 	const size_t total = call->reply.body_len + len;
 
+	if (is_for_sink(call)) {
+		call->paused = !call->sink->take(call->sink, from, len);
+		return call->paused ? CURL_WRITEFUNC_PAUSE : len;
+	}
 	if (total > HTTP_REPLY_BYTES) {
 		error_set(&call->err, QMPSNAP_STORE, "%s: the reply is longer than %d bytes",
 			call->url, HTTP_REPLY_BYTES);
@@ -246,12 +274,12 @@ static size_t write_body(char *from, size_t size, size_t n, void *data)
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): the type is libcurl's */
-static size_t count_header(char *from, size_t size, size_t n, void *data)
+size_t http_count_header(char *from, size_t size, size_t n, void *data)
 {
 	struct http_call *call = data;
 
-	(void)from;
 	call->header_bytes += size * n;
+	call->whole_head = size * n <= 2 && (from[0] == '\r' || from[0] == '\n');
 	if (call->header_bytes <= HTTP_REPLY_HEADER_BYTES)
 		return size * n;
 	error_set(&call->err, QMPSNAP_STORE, "%s: the reply has more than %d bytes of headers",
@@ -282,74 +310,6 @@ static void on_tick(uv_timer_t *timer)
 
 /* ---- Starting ---------------------------------------------------------------------------- */
 
-/* A proxy of the environment has no business with this host's own services. */
-static bool is_loopback(const char *url)
-{
-	CURLU *u = curl_url();
-	char *host = NULL;
-	bool loopback = false;
-
-	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
-		curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK)
-		loopback = strcmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-			   strncmp(host, "127.", 4) == 0;
-	curl_free(host);
-	curl_url_cleanup(u);
-	return loopback;
-}
-
-#define SET(option, value) (curl_easy_setopt(call->easy, option, value) == CURLE_OK)
-
-static bool set_common(struct http_call *call)
-{
-	return SET(CURLOPT_URL, call->url) && SET(CURLOPT_PRIVATE, call) &&
-	       SET(CURLOPT_ERRORBUFFER, call->curl_text) && SET(CURLOPT_NOSIGNAL, 1L) &&
-	       SET(CURLOPT_PROTOCOLS_STR, "http,https") && SET(CURLOPT_FOLLOWLOCATION, 0L) &&
-	       SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
-	       SET(CURLOPT_IPRESOLVE, (long)CURL_IPRESOLVE_WHATEVER) &&
-	       SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S) &&
-	       SET(CURLOPT_USERAGENT, "qmpsnap/" QMPSNAP_VERSION) &&
-	       SET(CURLOPT_WRITEFUNCTION, write_body) && SET(CURLOPT_WRITEDATA, call) &&
-	       SET(CURLOPT_HEADERFUNCTION, count_header) && SET(CURLOPT_HEADERDATA, call) &&
-	       (!is_loopback(call->url) || SET(CURLOPT_PROXY, ""));
-}
-
-static bool add_header(struct http_call *call, const char *line)
-{
-	struct curl_slist *longer = curl_slist_append(call->headers, line);
-
-	if (longer)
-		call->headers = longer;
-	return longer != NULL;
-}
-
-static bool set_body(struct http_call *call, const struct http_request *request)
-{
-	if (request->pump)
-		/* A connection of its own: bytes that went into a dead one can't be had back. */
-		return SET(CURLOPT_UPLOAD, 1L) && SET(CURLOPT_READFUNCTION, read_body) &&
-		       SET(CURLOPT_READDATA, call) &&
-		       SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)BUFFER_BYTES) &&
-		       SET(CURLOPT_FRESH_CONNECT, 1L) &&
-		       add_header(call, "Transfer-Encoding: chunked") &&
-		       add_header(call, "Expect: 100-continue");
-	if (request->body)
-		return SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(request->body)) &&
-		       SET(CURLOPT_POSTFIELDS, request->body) && add_header(call, "Expect:");
-	return true;
-}
-
-static bool set_request(struct http_call *call, const struct http_request *request)
-{
-	for (size_t i = 0; request->headers && request->headers[i]; i++) {
-		if (!add_header(call, request->headers[i]))
-			return false;
-	}
-	return set_common(call) && set_body(call, request) &&
-	       SET(CURLOPT_CUSTOMREQUEST, request->method) &&
-	       (!call->headers || SET(CURLOPT_HTTPHEADER, call->headers));
-}
-
 static void start_timers(struct http_call *call, uint64_t quiet_ms)
 {
 	uv_loop_t *loop = http_loop(call->http);
@@ -375,11 +335,12 @@ struct http_call *http_start(struct http *h, const struct http_request *request,
 	}
 	call->http = h;
 	call->pump = request->pump;
+	call->sink = request->sink;
 	call->done = done;
 	call->data = data;
 	call->url = strdup(request->url);
 	call->easy = curl_easy_init();
-	if (!call->url || !call->easy || !set_request(call, request)) {
+	if (!call->url || !call->easy || !http_set_request(call, request)) {
 		error_set(err, QMPSNAP_INTERNAL, "%s: libcurl can't be set up", request->url);
 		free_call(call);
 		return NULL;
@@ -388,6 +349,8 @@ struct http_call *http_start(struct http *h, const struct http_request *request,
 		free_call(call);
 		return NULL;
 	}
+	/* It goes into messages, and there are secrets in the queries of some URLs. */
+	call->url[strcspn(call->url, "?")] = '\0';
 	start_timers(call, request->quiet_ms);
 	if (call->pump)
 		pump_on_event(call->pump, on_pump, call);

@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/names.h"
 #include "upload/digest.h"
 #include "upload/record.h"
 #include "upload/work.h"
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* The digest that is noted beside an image; it is computed while the bytes pass. */
 #define LOCAL_DIGEST "sha256"
@@ -184,12 +182,13 @@ static void open_file(void *self, struct qmpsnap_error *err)
 			image->base.location, err);
 }
 
-void local_put(struct store_image *base, struct stream *stream, const char *instant,
+void local_put(struct store_image *base, struct stream *stream, const struct store_instant *instant,
 	store_progress_fn *progress, store_done_fn *done, void *data)
 {
 	struct local_image *image = local_image(base);
 
-	json_put_string(image->record, "qmpsnap_instant", instant);
+	json_put_string(image->record, "qmpsnap_instant", instant->time);
+	json_put_string(image->record, "qmpsnap_consistency", instant->consistency);
 	image->stream = stream;
 	image->progress = progress;
 	image->done = done;
@@ -217,22 +216,6 @@ static void place(void *self, struct qmpsnap_error *err)
 	(void)local_place(&image->temp, &image->names, image->json, &image->mark, err);
 }
 
-static void complete_record(struct local_image *image)
-{
-	struct json_object *record = image->record;
-	struct timespec now;
-	char created[NAME_TIME_BYTES];
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	name_time(created, &now);
-	json_put_uint(record, "size", image->base.size_bytes);
-	json_put_uint(record, "virtual_size", image->virtual_size_bytes);
-	json_put_string(record, "os_hash_algo", image->base.digest_algorithm);
-	json_put_string(record, "os_hash_value", image->base.digest);
-	json_put_string(record, "created_at", created);
-	json_put_string(record, "qmpsnap_verified", "true");
-}
-
 void local_publish(struct store_image *base, store_done_fn *done, void *data)
 {
 	struct local_image *image = local_image(base);
@@ -241,9 +224,8 @@ void local_publish(struct store_image *base, store_done_fn *done, void *data)
 	image->done = done;
 	image->data = data;
 	if (image->names.json[0] != '\0') {
-		complete_record(image);
-		image->json = json_object_to_json_string_ext(
-			image->record, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+		record_complete(image->record, &image->base, image->virtual_size_bytes);
+		image->json = record_text(image->record);
 		if (!image->json) {
 			error_no_memory(&image->err);
 			work_report(&image->work, image->loop, &image->err, finish, image);

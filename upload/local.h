@@ -22,7 +22,7 @@ void local_discard_left(
 	uv_loop_t *loop, const struct local_names *names, store_done_fn *done, void *data);
 
 /* As in struct store_ops. */
-void local_put(struct store_image *base, struct stream *stream, const char *instant,
+void local_put(struct store_image *base, struct stream *stream, const struct store_instant *instant,
 	store_progress_fn *progress, store_done_fn *done, void *data);
 void local_stop(struct store_image *base);
 void local_publish(struct store_image *base, store_done_fn *done, void *data);

@@ -166,6 +166,11 @@ uint64_t pump_left_bytes(const struct pump *p)
 	return p->options.stream->size_bytes - p->sink_bytes;
 }
 
+bool pump_is_untouched(const struct pump *p)
+{
+	return p->sink_bytes == 0;
+}
+
 const struct qmpsnap_error *pump_error(const struct pump *p)
 {
 	return p->err.code == QMPSNAP_OK ? NULL : &p->err;

@@ -43,6 +43,9 @@ void pump_take(struct pump *p, size_t n);
 /* What the sink has yet to take, ready or not. */
 uint64_t pump_left_bytes(const struct pump *p);
 
+/* Whether the sink has taken nothing yet. */
+bool pump_is_untouched(const struct pump *p);
+
 /* NULL, or why no more will come: the reader's failure or the digest's. */
 const struct qmpsnap_error *pump_error(const struct pump *p);
 

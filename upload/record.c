@@ -6,6 +6,8 @@
 #include "base/names.h"
 
 #include <string.h>
+#include <strings.h>
+#include <time.h>
 
 /* Glance's limits, both for columns of its database. */
 enum { KEY_BYTES = 255, NAME_BYTES = 255, VALUE_BYTES = 65535 };
@@ -17,13 +19,20 @@ static const char *const taken[] = {"checksum", "container_format", "created_at"
 	"protected", "schema", "self", "size", "status", "stores", "tags", "updated_at",
 	"virtual_size", "visibility"};
 
-static bool check_property(const char *key, struct json_object *value, struct qmpsnap_error *err)
+static bool is_taken(const char *key)
 {
 	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
 		if (strcmp(key, taken[i]) == 0)
-			return error_set(err, QMPSNAP_USAGE,
-				"the property '%s' has a meaning of its own in image records", key);
+			return true;
 	}
+	return false;
+}
+
+static bool check_property(const char *key, struct json_object *value, struct qmpsnap_error *err)
+{
+	if (is_taken(key))
+		return error_set(err, QMPSNAP_USAGE,
+			"the property '%s' has a meaning of its own in image records", key);
 	if (strncmp(key, "os_glance_", strlen("os_glance_")) == 0)
 		return error_set(err, QMPSNAP_USAGE,
 			"the property '%.64s': names in os_glance_ are the service's own", key);
@@ -67,4 +76,80 @@ struct json_object *record_new(const struct store_image_spec *spec, struct qmpsn
 		}
 	}
 	return record;
+}
+
+void record_complete(
+	struct json_object *record, const struct store_image *image, uint64_t virtual_size_bytes)
+{
+	struct timespec now;
+	char created[NAME_TIME_BYTES];
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	name_time(created, &now);
+	json_put_uint(record, "size", image->size_bytes);
+	json_put_uint(record, "virtual_size", virtual_size_bytes);
+	json_put_string(record, "os_hash_algo", image->digest_algorithm);
+	json_put_string(record, "os_hash_value", image->digest);
+	json_put_string(record, "created_at", created);
+	json_put_string(record, "qmpsnap_verified", "true");
+}
+
+const char *record_text(struct json_object *record)
+{
+	return json_object_to_json_string_ext(
+		record, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+/* ---- What is inherited -------------------------------------------------------------------- */
+
+/* Nova's non_inheritable_image_properties by default, its NON_INHERITABLE_IMAGE_PROPERTIES and what
+ * it sets anew; then what is ours. */
+static const char *const not_inherited[] = {"cache_in_nova", "bittorrent",
+	"cinder_encryption_key_id", "cinder_encryption_key_deletion_policy", "img_signature",
+	"img_signature_hash_method", "img_signature_key_type", "img_signature_certificate_uuid",
+	"mappings", "block_device_mapping", "img_mappings", "img_block_device_mapping", "bdm_v2",
+	"root_device_name", "image_type", "instance_uuid", "user_id", "owner_id", "backup_type",
+	"image_location", "image_state", "base_image_ref"};
+
+static bool is_inherited(const char *key, const char *value)
+{
+	if (is_taken(key) || strncmp(key, "os_glance", strlen("os_glance")) == 0 ||
+		strncmp(key, "qmpsnap_", strlen("qmpsnap_")) == 0)
+		return false;
+	for (size_t i = 0; i < sizeof(not_inherited) / sizeof(not_inherited[0]); i++) {
+		if (strcmp(key, not_inherited[i]) == 0)
+			return false;
+	}
+	/* Glance doesn't take these as values. */
+	if (strcmp(key, "kernel_id") == 0 || strcmp(key, "ramdisk_id") == 0)
+		return value[0] && strcasecmp(value, "none") != 0;
+	return strlen(key) <= KEY_BYTES && strlen(value) <= VALUE_BYTES;
+}
+
+void record_base(struct json_object *record, const char *base_id)
+{
+	if (!json_object_object_get_ex(record, "base_image_ref", NULL))
+		json_put_string(record, "base_image_ref", base_id);
+}
+
+void record_inherit(struct json_object *record, struct json_object *base)
+{
+	static const char *const sizes[] = {"min_disk", "min_ram"};
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		const int64_t size = json_int(base, sizes[i], 0);
+		if (size > 0)
+			json_put_int(record, sizes[i], size);
+	}
+	if (!json_object_is_type(base, json_type_object))
+		return;
+	json_object_object_foreach(base, key, value)
+	{
+		const char *text = json_object_is_type(value, json_type_string)
+					   ? json_object_get_string(value)
+					   : NULL;
+		if (text && is_inherited(key, text) &&
+			!json_object_object_get_ex(record, key, NULL))
+			json_put_string(record, key, text);
+	}
 }

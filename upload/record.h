@@ -15,4 +15,19 @@
  * isn't a string, is too long, or has the name of one of Glance's own members; INTERNAL. */
 struct json_object *record_new(const struct store_image_spec *spec, struct qmpsnap_error *err);
 
+/* Adds what is known of a stored image: its sizes and digest, the time, qmpsnap_verified. */
+void record_complete(
+	struct json_object *record, const struct store_image *image, uint64_t virtual_size_bytes);
+
+/* As it is written beside an image; valid as long as the record.  NULL without memory. */
+const char *record_text(struct json_object *record);
+
+/* Says which image the guest was made from: base_image_ref, unless the user has set it. */
+void record_base(struct json_object *record, const char *base_id);
+
+/* What Nova takes over from the record of the image that a guest was made from (its
+ * compute/utils.py, get_image_from_system_metadata): properties but for those that are true of that
+ * image alone, min_disk and min_ram.  What `record` has already stays. */
+void record_inherit(struct json_object *record, struct json_object *base);
+
 #endif

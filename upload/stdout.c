@@ -177,8 +177,9 @@ static void begin(const struct qmpsnap_error *none, void *self)
 	advance(image);
 }
 
-static void put(struct store_image *base, struct stream *stream, const char *instant,
-	store_progress_fn *progress, store_done_fn *done, void *data)
+static void put(struct store_image *base, struct stream *stream,
+	const struct store_instant *instant, store_progress_fn *progress, store_done_fn *done,
+	void *data)
 {
 	struct stdout_image *image = stdout_image(base);
 	const struct pump_options options = {.loop = image->loop,

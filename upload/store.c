@@ -2,8 +2,10 @@
 #include "base/store.h"
 
 #include "base/error.h"
+#include "upload/cloud_spec.h"
 #include "upload/local_files.h"
 #include "upload/stores.h"
+#include "upload/web_spec.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,19 +14,34 @@
 
 #define ROOT_FOLDER "/var/lib/qmpsnap/images"
 
-/* The first row whose prefix a spec begins with; one without `open` is known, and not there yet. */
-static const struct {
+/* Which options a store has a use for. */
+enum {
+	CLOUD = 1, /* which cloud of clouds.yaml */
+	TLS = 2, /* how certificates are verified */
+	IMAGES = 4, /* what is special to an image service */
+	WEB = 8, /* headers of requests */
+};
+
+/* The first row whose prefix a spec begins with. */
+static const struct kind {
 	const char *prefix;
 	store_open_fn *open;
+	/* The spec with what the options say, for another process; NULL: they say nothing. */
+	char *(*complete)(const char *spec, const struct qmpsnap_store_options *options);
+	unsigned takes;
 } kinds[] = {
-	{"dir:", dir_open},
-	{"file:", file_open},
-	{"glance:", glance_open},
-	{"s3:", NULL},
-	{"swift:", NULL},
-	{"http:", NULL},
-	{"https:", NULL},
+	{"dir:", dir_open, NULL, 0},
+	{"file:", file_open, NULL, 0},
+	{"glance:", glance_open, cloud_spec_complete, CLOUD | TLS | IMAGES},
+	{"s3:", s3_open, cloud_spec_complete, TLS},
+	{"swift:", swift_open, cloud_spec_complete, CLOUD | TLS},
+	{"http:", web_open_http, web_spec_complete, TLS | WEB},
+	{"https:", web_open_https, web_spec_complete, TLS | WEB},
 };
+
+#define STORES                                                                                     \
+	"there are dir:PATH, file:PATH, glance:, glance:URL, s3://BUCKET/PREFIX, "                 \
+	"swift:CONTAINER, http://URL, https://URL and -"
 
 static bool absolute(const char *path)
 {
@@ -57,41 +74,92 @@ static struct qmpsnap_store *open_default(
 	return dir_open(loop, folder, options, err);
 }
 
-static struct qmpsnap_store *open_kind(uv_loop_t *loop, const char *spec,
-	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
+/* An option that the store would have no use for is a mistake. */
+static bool check_options(
+	const struct qmpsnap_store_options *options, unsigned takes, struct qmpsnap_error *err)
+{
+	const struct {
+		bool given;
+		unsigned by;
+		const char *option, *stores;
+	} rows[] = {
+		{options->os_cloud, CLOUD, "--os-cloud", "glance: and swift:"},
+		{options->insecure, TLS, "--insecure", "stores in a cloud or at a URL"},
+		{options->base_image, IMAGES, "--base-image", "glance:"},
+		{options->n_tags > 0, IMAGES, "--tag", "glance:"},
+		{options->visibility, IMAGES, "--visibility", "glance:"},
+		{options->is_protected, IMAGES, "--protected", "glance:"},
+		{options->backend, IMAGES, "--store", "glance:"},
+		{options->sized, IMAGES, "--transfer", "glance:"},
+		{options->import, IMAGES, "--import", "glance:"},
+		{options->n_headers > 0, WEB, "--header", "http:// and https://"},
+		{options->header_file, WEB, "--header-file", "http:// and https://"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		if (!rows[i].given || (takes & rows[i].by))
+			continue;
+		error_set(err, QMPSNAP_USAGE, "%s is for %s alone", rows[i].option, rows[i].stores);
+		error_hint(err, "--to chooses the store");
+		return false;
+	}
+	return true;
+}
+
+static const struct kind *find_kind(const char *spec, struct qmpsnap_error *err)
 {
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		const size_t len = strlen(kinds[i].prefix);
-		if (strncmp(spec, kinds[i].prefix, len) != 0)
-			continue;
-		if (kinds[i].open)
-			return kinds[i].open(loop, spec + len, options, err);
-		error_set(err, QMPSNAP_USAGE, "the store %s is not available in this version",
-			kinds[i].prefix);
-		error_hint(err, "there are dir:PATH, file:PATH, glance:URL and -");
-		return NULL;
+		if (strncmp(spec, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
+			return &kinds[i];
 	}
 	error_set(err, QMPSNAP_USAGE, "'%.200s' names no store", spec);
-	error_hint(err, "there are dir:PATH, file:PATH, glance:URL and -");
+	error_hint(err, STORES);
 	return NULL;
+}
+
+static struct qmpsnap_store *open_kind(uv_loop_t *loop, const struct kind *kind, const char *spec,
+	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
+{
+	char *whole = kind->complete ? kind->complete(spec, options) : strdup(spec);
+	struct qmpsnap_store *store = NULL;
+
+	if (!whole)
+		error_no_memory(err);
+	else
+		store = kind->open(loop, spec + strlen(kind->prefix), options, err);
+	if (store)
+		store->spec = whole;
+	else
+		free(whole);
+	return store;
 }
 
 QMPSNAP_API struct qmpsnap_store *qmpsnap_store_open(struct uv_loop_s *loop, const char *spec,
 	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
 {
 	static const struct qmpsnap_store_options defaults;
+	static const struct kind standard_output = {"", stdout_open, NULL, 0};
+	const struct kind *kind;
 
 	if (!options)
 		options = &defaults;
 	if (!spec)
-		return open_default(loop, options, err);
-	if (strcmp(spec, "-") == 0)
-		return stdout_open(loop, spec, options, err);
-	return open_kind(loop, spec, options, err);
+		return check_options(options, 0, err) ? open_default(loop, options, err) : NULL;
+	kind = strcmp(spec, "-") == 0 ? &standard_output : find_kind(spec, err);
+	if (!kind || !check_options(options, kind->takes, err))
+		return NULL;
+	return open_kind(loop, kind, spec, options, err);
+}
+
+QMPSNAP_API const char *qmpsnap_store_spec(const struct qmpsnap_store *store)
+{
+	return store->spec;
 }
 
 QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store)
 {
-	if (store)
-		store->ops->free(store);
+	if (!store)
+		return;
+	free(store->spec);
+	store->ops->free(store);
 }

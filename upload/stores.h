@@ -24,7 +24,18 @@ store_open_fn file_open;
 /* - writes one image to a descriptor. */
 store_open_fn stdout_open;
 
-/* glance:URL keeps images in an OpenStack image service that asks for no authentication. */
+/* glance: keeps images in the image service of an OpenStack cloud, glance:URL in one that asks for
+ * no authentication; see cloud_spec.h. */
 store_open_fn glance_open;
+
+/* s3:BUCKET/PREFIX keeps images as objects in a bucket, with a JSON object beside each; see
+ * s3_config.h for where that is. */
+store_open_fn s3_open;
+
+/* swift:CONTAINER keeps them in a container of OpenStack's object store in the same way. */
+store_open_fn swift_open;
+
+/* http:URL and https:URL send one image there by PUT, without metadata; see web_spec.h. */
+store_open_fn web_open_http, web_open_https;
 
 #endif

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cases of the bench; each takes a Bench and adds rows to its table."""
+import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -275,5 +277,82 @@ def scratch_bytes(b, clusters):
         return started.result["scratch_bytes"]
 
 
+# name: options, the step that loads the guest
+LOADS = {
+    "stream, unlimited": (("--speed", "1T"), "upload"),
+    "stream, 200 MiB/s": (("--speed", "200M"), "upload"),
+    "stream, 100 MiB/s": (("--speed", "100M"), "upload"),
+    "stream, auto": (("--speed", "auto"), "upload"),
+    "backup, unlimited": (("--method", "backup", "--speed", "1T"), "copy"),
+    "backup, 100 MiB/s": (("--method", "backup", "--speed", "100M"), "copy"),
+    "backup, auto": (("--method", "backup", "--speed", "auto"), "copy"),
+    "mirror, unlimited": (("--method", "mirror", "--speed", "1T"), "copy"),
+    "mirror, 100 MiB/s": (("--method", "mirror", "--speed", "100M"), "copy"),
+    "mirror, auto": (("--method", "mirror", "--speed", "auto"), "copy"),
+}
+UNDISTURBED_S = 3
+
+
+def guest(b):
+    """What a booted guest's own synchronous writes take meanwhile."""
+    disk = Disk(GIB)
+    disk.path = b.folder / "guest.raw"
+    disk.format = "raw"
+    with open(disk.path, "wb") as out:
+        for _ in range(GIB // bench.RUN_BYTES):
+            out.write(os.urandom(bench.RUN_BYTES))
+    found = {name: [] for name in ("none", *LOADS)}
+    with b.other_guest([disk], job="time") as timed:
+        timed_writes(timed, 0)  # until it writes
+        for number in range(b.rounds):
+            for name, (options, step) in LOADS.items():
+                kit.warm(disk.path)
+                at = timed.console.stat().st_size
+                time.sleep(UNDISTURBED_S)
+                alone = timed_writes(timed, at)
+                loaded = loaded_writes(timed, options, step)
+                found["none"].append((*alone, 1))
+                found[name].append((*loaded, loaded[0] / alone[0]))
+            print(f"  round {number + 1}: " + ", ".join(
+                f"{name} {runs[-1][3]:.2f}" for name, runs in found.items()), flush=True)
+    disk.path.unlink()
+    for name, runs in found.items():
+        rate, worst, seconds, ratio = (
+            kit.median([run[i] for run in runs]) for i in range(4))
+        b.table.add(f"guest: {name}", f"{rate:.0f} writes/s, {ratio:.2f} of undisturbed, worst "
+                    f"{worst:.0f} ms, for {seconds:.1f} s")
+
+
+def timed_writes(guest, begin, end=None):
+    """(writes/s, worst ms, seconds) by the lines on the console; waits for the first."""
+    deadline = time.monotonic() + 90
+    while True:
+        lines = guest.console.read_bytes()[begin:end] if guest.console.exists() else b""
+        rows = [list(map(int, row)) for row in re.findall(
+            rb"^TIME (\d+) (\d+) (\d+)\r*$", lines, re.MULTILINE)]
+        if rows or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+        end = None
+    seconds = sum(us for _, us, _ in rows) / 1e6
+    return sum(n for n, _, _ in rows) / seconds, max(worst for *_, worst in rows) / 1e3, seconds
+
+
+def loaded_writes(guest, options, step):
+    """The writes during that step of a snapshot that goes nowhere."""
+    at = {}
+    process = subprocess.Popen(
+        [tool.BINARY, "snapshot", "--json", "--qmp", guest.address, "--to", "-", "--scratch",
+         guest.scratch, *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, **guest.tool_env()})
+    with process.stderr as lines:
+        for event in map(json.loads, lines):
+            if event["event"] == "step" and event["step"] == step:
+                at[event["phase"]] = guest.console.stat().st_size
+    if process.wait() != 0:
+        raise RuntimeError(f"{options}: {event}")
+    return timed_writes(guest, at["begin"], at["end"])
+
+
 CASES = {"glance": glance, "null": null, "dir": directory, "cpu": cpu, "memory": memory,
-         "stop": stop, "scratch": scratch}
+         "stop": stop, "scratch": scratch, "guest": guest}

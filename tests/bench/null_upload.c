@@ -154,7 +154,7 @@ static bool start(struct run *run, char *const *args, struct qmpsnap_error *err)
 	run->digest = args[5];
 	if (!cluster_map_init(&run->map, strtoull(args[3], NULL, 10), err))
 		return false;
-	run->http = http_new(&run->loop, err);
+	run->http = http_new(&run->loop, NULL, err);
 	if (!run->http)
 		return false;
 	run->view = open_export(run, args, args[1], SNAPSHOT_CONNECTIONS, err);

@@ -5,6 +5,9 @@
  *	guestjob count DISK SLOTS        write numbered blocks, print "COUNT n" after each flush
  *	guestjob write DISK SLOTS        the same, and 64 KiB of noise behind them now and then
  *	guestjob twodisks A B SLOTS      n to A, flush, n to B, flush; print "COUNT n"
+ *	guestjob time DISK SLOTS         write 4 KiB at random places all over it, each with a flush;
+ *	                                 print "TIME n us worst" 10 times a second: so many writes,
+ *	                                 the time they took, and the longest of them
  *	guestjob verify-count DISK SLOTS print "VERIFY DISK n=N bad=B": N is the highest number on
  *	                                 the disk, B how many slots do not hold what they held then
  *
@@ -22,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BLOCK_BYTES = 4096, NOISE_BYTES = 65536, NOISE_EVERY = 4 };
@@ -186,6 +190,35 @@ static void count_on_two(const struct disk *a, const struct disk *b)
 	}
 }
 
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void time_writes(const struct disk *disk)
+{
+	uint64_t state = 88172645463325252U, n = 0, worst = 0;
+
+	fill_block(block, 1);
+	for (uint64_t from = now_us(), begin = from;; begin = now_us()) {
+		const uint64_t at = xorshift(&state) % (disk->size_bytes / BLOCK_BYTES);
+
+		if (pwrite(disk->fd, block, BLOCK_BYTES, (off_t)(at * BLOCK_BYTES)) != BLOCK_BYTES)
+			die("write", disk->path);
+		const uint64_t end = now_us();
+		worst = end - begin > worst ? end - begin : worst;
+		n++;
+		if (end - from < 100000)
+			continue;
+		printf("TIME %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", n, end - from, worst);
+		from = end;
+		n = worst = 0;
+	}
+}
+
 static void print_verdict(const struct disk *disk)
 {
 	uint64_t bad;
@@ -207,6 +240,9 @@ int main(int argc, char **argv)
 		const struct disk a = open_disk(argv[2], argv[4], O_RDWR);
 		const struct disk b = open_disk(argv[3], argv[4], O_RDWR);
 		count_on_two(&a, &b);
+	} else if (argc == 4 && strcmp(argv[1], "time") == 0) {
+		const struct disk disk = open_disk(argv[2], argv[3], O_RDWR | O_SYNC);
+		time_writes(&disk);
 	} else if (argc == 4 && strcmp(argv[1], "verify-count") == 0) {
 		const struct disk disk = open_disk(argv[2], argv[3], O_RDONLY);
 		print_verdict(&disk);

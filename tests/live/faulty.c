@@ -3,9 +3,11 @@
  * faulty - a snapshot with a fault built in, for tests/live: `kill-before STEP`, `kill-after STEP`
  * and `stop-after STEP` send this process SIGKILL or SIGSTOP there; `gap MS` waits between the
  * switches of two disks and doesn't stop the guest, the negative control of "several disks stand at
- * one instant".
+ * one instant"; `no-watch -` lets the job flavour's scratch fill up; `stall MS` gives a mirror up
+ * that soon.  The environment's FAULTY_METHOD, FAULTY_FLAVOUR, FAULTY_SPEED and
+ * FAULTY_SCRATCH_LIMIT are options of the snapshot.
  *
- *   faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD
+ *   faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD [QGA_ADDRESS]
  */
 #include "blockops/snapshot.h"
 
@@ -40,9 +42,21 @@ static bool take_fault(struct snapshot_faults *faults, const char *fault, const 
 	else if (strcmp(fault, "gap") == 0)
 		*faults = (struct snapshot_faults){
 			.no_stop = true, .switch_gap_ms = (unsigned)strtoul(argument, NULL, 10)};
+	else if (strcmp(fault, "stall") == 0)
+		*faults =
+			(struct snapshot_faults){.stall_ms = (unsigned)strtoul(argument, NULL, 10)};
+	else if (strcmp(fault, "no-watch") == 0)
+		*faults = (struct snapshot_faults){.no_watch = true};
 	else
 		return false;
 	return true;
+}
+
+static uint64_t number_from(const char *variable)
+{
+	const char *text = getenv(variable);
+
+	return text ? strtoull(text, NULL, 10) : 0;
 }
 
 int main(int argc, char **argv)
@@ -50,13 +64,21 @@ int main(int argc, char **argv)
 	struct snapshot_faults faults = {0};
 	struct qmpsnap_error err;
 
-	if (argc != 6 || !take_fault(&faults, argv[1], argv[2])) {
-		(void)fprintf(stderr, "usage: faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD\n");
+	if (argc < 6 || argc > 7 || !take_fault(&faults, argv[1], argv[2])) {
+		(void)fprintf(
+			stderr, "usage: faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD [QGA]\n");
 		return QMPSNAP_USAGE;
 	}
 	uv_loop_t *loop = uv_default_loop();
-	const struct qmpsnap_snapshot_options options = {
-		.qmp_address = argv[3], .store_spec = argv[4], .guard_path = argv[5]};
+	const struct qmpsnap_snapshot_options options = {.qmp_address = argv[3],
+		.zero_scan = QMPSNAP_ZERO_SCAN_ALWAYS, /* no step is left out */
+		.method = getenv("FAULTY_METHOD"),
+		.flavour = getenv("FAULTY_FLAVOUR"),
+		.scratch_limit_bytes = number_from("FAULTY_SCRATCH_LIMIT"),
+		.speed_bytes_per_s = number_from("FAULTY_SPEED"),
+		.store_spec = argv[4],
+		.guard_path = argv[5],
+		.qga_address = argv[6]};
 	struct qmpsnap_store *store = qmpsnap_store_open(loop, argv[4], NULL, &err);
 	struct qmpsnap_snapshot *s =
 		store ? qmpsnap_snapshot_start(loop, &options, store, NULL, on_done, store, &err)

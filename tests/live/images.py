@@ -12,9 +12,10 @@ def qemu_img(*args, ok=(0,)):
     return done
 
 
-def create(path, fmt, size, backing=None):
+def create(path, fmt, size, backing=None, options=""):
     base = ["-b", backing.path, "-F", backing.format] if backing else []
-    qemu_img("create", "-q", "-f", fmt, *base, path, size)
+    chosen = ["-o", options] if options else []
+    qemu_img("create", "-q", "-f", fmt, *base, *chosen, path, size)
 
 
 def info(path, fmt):

@@ -3,6 +3,7 @@
 
 A guest without an OS (`-M q35`, only the firmware runs, or nothing with paused=True) is written to
 through `qemu-io` on the test's own monitor; a booted one runs a job of tests/guest/guestjob.c."""
+import os
 import pathlib
 import re
 import shutil
@@ -20,6 +21,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 KIT = TOP / "build" / "guest"
 KIB = 1 << 10
 MIB = 1 << 20
+QEMU = os.environ.get("QMPSNAP_TEST_QEMU", "qemu-system-x86_64")
 SLOTS = 256  # of the numbered blocks; 1 MiB
 
 
@@ -27,19 +29,25 @@ class Disk:
     """A disk's file and how QEMU is told of it.
 
     style "drive" or "blockdev"; device the QEMU device; named=False leaves out the ids that may be
-    left out; `reference` is a raw copy, kept equal by Guest.write until the instant."""
+    left out; `create` are qemu-img's creation options; protocol the driver of the file; top and
+    below are filters over and under the format, "driver=...,option=..."; `reference` is a raw copy,
+    kept equal by Guest.write until the instant."""
 
     def __init__(self, size, fmt="qcow2", style="blockdev", device="virtio-blk-pci",
-                 backing=None, named=True, options=""):
+                 backing=None, named=True, options="", create="", protocol="file",
+                 top="", below=""):
         self.size, self.format, self.style, self.device = size, fmt, style, device
         self.backing, self.named, self.options = backing, named, options
+        self.create, self.protocol, self.top, self.below = create, protocol, top, below
         self.path = self.reference = self.label = self.io = None
+        self.write_zeroes = "write -z"  # "write -P 0" with an iothread: 5.2 and 7.2 abort on -z
 
     def make(self, folder, name):
         self.label = name
         self.path = folder / f"{name}.{self.format}"
         self.reference = folder / f"{name}.reference"
-        images.create(self.path, self.format, self.size, self.backing)
+        images.create(self.path, self.format, self.size, self.backing,
+                      self.create.format(folder=folder))
         with open(self.reference, "wb") as out:
             out.truncate(self.size)
 
@@ -57,26 +65,45 @@ class Disk:
             device += f",bus=scsi{index}.0"
         elif self.device == "nvme":
             device += f",serial=nvme{index}"
+        elif self.device == "usb-storage":
+            extra = ["-device", f"qemu-xhci,id=usb{index}"]
+            device += f",bus=usb{index}.0"
+        elif self.device == "sd-card":
+            extra = ["-device", "sdhci-pci"]
         if self.style == "drive":
             self.io = f"drive{index}"
             return ["-drive", f"if=none,id=drive{index},{file}", *extra, "-device", device]
-        backend = "/virtio-backend" if self.device.startswith("virtio") else ""
+        backend = ("/virtio-backend" if self.device.startswith("virtio") else
+                   f"/{dev}.0/legacy[0]" if self.device == "usb-storage" else "")
         self.io = f"-d /machine/peripheral/{dev}{backend}"
-        node = f"driver={self.format},node-name=drive{index},file.driver=file"
-        return ["-blockdev", f"{node},file.filename={self.path}{self.options}",
-                *extra, "-device", device]
+        return [*self.blockdev(index), *extra, "-device", device]
+
+    def blockdev(self, index):
+        """The nodes; the topmost is called driveN."""
+        name, above, file = f"drive{index}", [], "file"
+        if self.top:
+            above = ["-blockdev", f"{self.top},node-name={name},file=format{index}"]
+            name = f"format{index}"
+        node = f"driver={self.format},node-name={name}"
+        if self.below:
+            node += "".join(f",file.{option}" for option in self.below.split(","))
+            file = "file.file"
+        node += f",{file}.driver={self.protocol},{file}.filename={self.path}{self.options}"
+        return ["-blockdev", node, *above]
 
 
 class Guest:
     """A QEMU process; `monitor` is the test's own, `address` is where the tool connects."""
 
-    def __init__(self, disks, name="lab", paused=False, job=None, options=()):
+    def __init__(self, disks, name="lab", paused=False, job=None, options=(), agent=False):
         self.disks, self.name, self.job, self.paused = disks, name, job, paused
         self.options = list(options)
+        self.agent = agent  # a guest agent runs in it, behind qga.sock
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-live-"))
         self.store = self.folder / "store"
         self.scratch = self.folder / "scratch"
         self.scratch.mkdir()
+        self.state_folder = self.folder / "state"  # of the tool's runs
         self.console = self.folder / "console"
         self.address = f"unix:{self.folder}/tool.sock"
         self.monitor = self._process = None
@@ -88,7 +115,7 @@ class Guest:
             raise
 
     def _start(self):
-        command = ["qemu-system-x86_64", "-name", self.name, "-nodefaults", "-display", "none",
+        command = [QEMU, "-name", self.name, "-nodefaults", "-display", "none",
                    "-M", "q35", "-m", "256"]
         for socket in ("tool", "test"):
             command += ["-qmp", f"unix:{self.folder}/{socket}.sock,server=on,wait=off"]
@@ -97,6 +124,10 @@ class Guest:
                 disk.make(self.folder, f"disk{index}")
             command += disk.arguments(index)
         command += self._boot() if self.job else ["-accel", "tcg"]
+        if self.agent:
+            command += ["-device", "virtio-serial-pci", "-chardev",
+                        f"socket,id=qga,path={self.folder}/qga.sock,server=on,wait=off",
+                        "-device", "virtserialport,chardev=qga,name=org.qemu.guest_agent.0"]
         if self.paused:
             command.append("-S")
         with open(self.folder / "qemu.log", "wb") as log:
@@ -108,9 +139,12 @@ class Guest:
         subprocess.run([TOP / "scripts" / "guest" / "prepare", KIT], check=True,
                        stdin=subprocess.DEVNULL, capture_output=True)
         letters = "abcdefgh"
-        paths = [f"disk{'' if i == 0 else i + 1}=/dev/vd{letters[i]}"
-                 for i in range(len(self.disks))]
+        kinds = ["sd" if disk.device == "scsi-hd" else "vd" for disk in self.disks]
+        paths = [f"disk{'' if i == 0 else i + 1}=/dev/{kind}{letters[kinds[:i].count(kind)]}"
+                 for i, kind in enumerate(kinds)]
         line = f"console=ttyS0 quiet panic=-1 job={self.job} slots={SLOTS} {' '.join(paths)}"
+        if self.agent:
+            line += " agent=1"
         return [*(KIT / "accel").read_text().split(), "-no-reboot", "-kernel", str(KIT / "vmlinuz"),
                 "-initrd", str(KIT / "initrd.img"), "-serial", f"file:{self.console}",
                 "-append", line]
@@ -180,7 +214,7 @@ class Guest:
 
     def write(self, disk, offset, length, pattern, keep_reference=True):
         """A pattern byte; 0 is written as zeroes that the format may leave unallocated."""
-        verb = f"write -P {pattern:#x}" if pattern else "write -z"
+        verb = f"write -P {pattern:#x}" if pattern else disk.write_zeroes
         self.qemu_io(disk, f"{verb} {offset} {length}")
         if keep_reference:
             with open(disk.reference, "r+b") as reference:
@@ -226,7 +260,8 @@ class Guest:
 
     def tool_env(self):
         """State and locks of this guest's runs stay in its folder."""
-        return {"XDG_STATE_HOME": str(self.folder / "xdg"), "XDG_DATA_HOME": str(self.folder / "xdg")}
+        return {"QMPSNAP_STATE_DIR": str(self.state_folder),
+                "XDG_DATA_HOME": str(self.folder / "xdg")}
 
     def published(self):
         """Images in the store that have their metadata, by file name."""
@@ -274,6 +309,22 @@ class LabTest(unittest.TestCase):
         guest = Guest(list(disks), **options)
         self.addCleanup(guest.close)
         return guest
+
+    def loop_disk(self, size, **options):
+        """A disk on a raw block device."""
+        if os.geteuid() != 0 or not os.path.exists("/dev/loop-control"):
+            self.skipTest("a loop device needs root and /dev/loop-control")
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-loop-"))
+        self.addCleanup(shutil.rmtree, folder)
+        disk = Disk(size, fmt="raw", protocol="host_device", **options)
+        disk.make(folder, "loop")
+        done = subprocess.run(["losetup", "--find", "--show", disk.path], capture_output=True,
+                              text=True, check=False)
+        if done.returncode != 0:
+            self.skipTest(f"no loop device: {done.stderr.strip()}")
+        disk.path = done.stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "--detach", disk.path], check=True)
+        return disk
 
     def writer(self, guest, make_write):
         writer = Writer(guest, make_write)

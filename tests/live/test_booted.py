@@ -16,6 +16,9 @@ WARM_UP = SLOTS + 100  # every slot was written, some are being overwritten
 
 
 class Counting(LabTest):
+    METHOD = ()  # options that name one; test_job has others
+    SPEED = "2M"  # for one disk
+
     def numbers(self, guest, number=0):
         path, fmt = self.image_of(guest, number)
         images.assert_clean(path, fmt)
@@ -26,7 +29,7 @@ class Counting(LabTest):
         """Returns the numbers on the console before the command and at the reported instant."""
         first = guest.wait_count(WARM_UP)
         before = guest.state()
-        started = guest.snapshot("--speed", speed, *args)
+        started = guest.snapshot("--speed", speed, *self.METHOD, *args)
         started.wait_instant()
         last = guest.counted() + 1  # a block may be on the disk and not on the console yet
         self.assert_done(started)
@@ -37,7 +40,7 @@ class Counting(LabTest):
 
     def check_one(self, disk, fmt="qcow2"):
         guest = self.guest(disk, job="write")
-        first, last, result = self.run_it(guest, "2M", "--format", fmt)
+        first, last, result = self.run_it(guest, self.SPEED, "--format", fmt)
         number, bad = self.numbers(guest)
         self.assertEqual(bad, 0)
         self.assertTrue(first <= number <= last, (first, number, last))

@@ -184,7 +184,7 @@ class Refused(FailureTest):
         """On Debian 12's QEMU an iothread disk's guest can be killed by the filter."""
         disk = Disk(32 * MIB, device="virtio-blk-pci,iothread=io0")
         guest = self.guest(disk, options=("-object", "iothread,id=io0"))
-        self.assertIn("iothread", self.refused(guest))
+        self.assertIn("iothread", self.refused(guest, "--method", "stream"))
 
     def test_encrypted(self):
         secret = "secret,id=key,data=secret"

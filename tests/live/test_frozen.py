@@ -24,6 +24,8 @@ def overwrite(disk_number, size):
 
 
 class Frozen(LabTest):
+    METHOD = ()  # options that name one; test_job has others
+
     def fill(self, guest, disk, size):
         """Data in every other 512 KiB, zeroes written over a part of it, the very end too."""
         step = 512 * KIB
@@ -36,7 +38,7 @@ class Frozen(LabTest):
         guest = self.guest(disk, paused=paused)
         self.fill(guest, disk, size)
         before = guest.state()
-        started = guest.snapshot("--format", fmt, "--speed", SPEED)
+        started = guest.snapshot("--format", fmt, "--speed", SPEED, *self.METHOD)
         started.wait_instant()
         writer = self.writer(guest, overwrite(0, size))
         self.assert_done(started)
@@ -94,11 +96,13 @@ class Frozen(LabTest):
 
 
 class Small(LabTest):
+    METHOD = ()
+
     def check(self, disk, fmt="qcow2"):
         guest = self.guest(disk, paused=True)
         guest.write(disk, 0, 512, 0x42)
         before = guest.state()
-        self.assert_done(guest.snapshot("--format", fmt))
+        self.assert_done(guest.snapshot("--format", fmt, *self.METHOD))
         self.assert_image_is_reference(guest)
         self.assert_nothing_left(guest, before)
 
@@ -112,7 +116,7 @@ class Small(LabTest):
         disk = Disk(1 << 40)
         guest = self.guest(disk, paused=True)
         before = guest.state()
-        self.assert_done(guest.snapshot())
+        self.assert_done(guest.snapshot(*self.METHOD))
         self.assert_image_is_reference(guest)
         self.assert_nothing_left(guest, before)
         self.assertLess(self.image_of(guest)[0].stat().st_size, MIB)
@@ -120,6 +124,8 @@ class Small(LabTest):
 
 class Chain(LabTest):
     """Disks that stand on backing files: the image holds everything and needs none of them."""
+
+    METHOD = ()
 
     def test_two_backing_files(self):
         size = 16 * MIB
@@ -143,7 +149,7 @@ class Chain(LabTest):
         guest = self.guest(top, paused=False)
         guest.write(top, 5 * MIB, MIB, 0x31)
         before = guest.state()
-        started = guest.snapshot("--speed", SPEED)
+        started = guest.snapshot("--speed", SPEED, *self.METHOD)
         started.wait_instant()
         writes = self.writer(guest, overwrite(0, size))
         self.assert_done(started)
@@ -157,6 +163,7 @@ class Chain(LabTest):
 class Prefix(LabTest):
     """Writes go on before, during and after: the image holds the first k of them and no other."""
 
+    METHOD = ()
     SLOTS = 64
 
     def test_image_is_a_prefix_of_the_writes(self):
@@ -172,7 +179,7 @@ class Prefix(LabTest):
         while len(writer.log) < 2 * self.SLOTS and writer.is_alive():
             pass
         first = len(writer.log)
-        started = guest.snapshot("--speed", SPEED)
+        started = guest.snapshot("--speed", SPEED, *self.METHOD)
         started.wait_instant()
         last = len(writer.log) + 1  # one may be done and not logged yet
         self.assert_done(started)

@@ -15,6 +15,15 @@ from tool import FAULTY, GUARD
 
 
 class KillTest(LabTest):
+    METHOD = {}  # options that name one; subclasses have others
+
+    def options(self):
+        return [word for name, value in self.METHOD.items() for word in (f"--{name}", value)]
+
+    def fault_env(self, guest):
+        return {"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch),
+                **{f"FAULTY_{name.upper()}": value for name, value in self.METHOD.items()}}
+
     def two_disks(self, **options):
         guest = self.guest(Disk(8 * MIB), Disk(8 * MIB, fmt="raw", style="drive"), **options)
         for disk in guest.disks:
@@ -22,27 +31,26 @@ class KillTest(LabTest):
         return guest
 
     def steps(self, guest):
-        started = guest.snapshot("--dry-run")
+        started = guest.snapshot("--dry-run", "--zero-scan", "always", *self.options())
         self.assert_done(started)
         names = [event["step"].split(":")[0] for event in started.events
                  if event["event"] == "step" and event["phase"] == "plan"]
-        return [name for name in names if not name.startswith("disk ")]
+        return [name for name in names if not name.startswith(("disk ", "method "))]
 
     def faulty(self, guest, fault, argument, guard=GUARD):
         """Runs to its end, and to that of its guard, which holds the same standard error."""
         done = subprocess.run(
             [FAULTY, fault, argument, guest.address, f"dir:{guest.store}", guard],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+            env=self.fault_env(guest))
         return done.returncode, done.stderr
 
-    @staticmethod
-    def start_stopping_after(guest, step):
+    def start_stopping_after(self, guest, step):
         """A run that sends itself SIGSTOP after the step; its standard error is a pipe."""
         return subprocess.Popen(
             [FAULTY, "stop-after", step, guest.address, f"dir:{guest.store}", GUARD],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+            env=self.fault_env(guest))
 
     def assert_no_image(self, guest):
         self.assertEqual(list(guest.store.iterdir()) if guest.store.exists() else [], [])
@@ -64,7 +72,7 @@ class Killed(KillTest):
                         path.unlink()
                 self.assert_no_image(guest)
         # The same guest can still be taken, and is what it was.
-        self.assert_done(guest.snapshot())
+        self.assert_done(guest.snapshot(*self.options()))
         for number in range(2):
             self.assert_image_is_reference(guest, number)
         self.assert_nothing_left(guest, before)
@@ -86,14 +94,26 @@ class Killed(KillTest):
         for _ in range(12):
             delay_s = chance.uniform(0, 0.35)
             with self.subTest(seed=seed, delay_s=delay_s):
-                started = guest.snapshot("--speed", "20M")
+                started = guest.snapshot("--speed", "20M", *self.options())
                 time.sleep(delay_s)
                 started.kill()  # waits until the guard has closed its standard error
                 self.assert_nothing_left(guest, before)
         self.assertTrue(guest.alive())
 
 
-class Recovered(KillTest):
+class KilledInJob(Killed):
+    METHOD = {"method": "stream", "flavour": "job"}
+
+
+class KilledInBackup(Killed):
+    METHOD = {"method": "backup"}
+
+
+class KilledInMirror(Killed):
+    METHOD = {"method": "mirror"}
+
+
+class RecoverTest(KillTest):
     """The guard killed too, before it could do anything: a guard that only says it is ready."""
 
     def lame_guard(self, guest):
@@ -121,10 +141,34 @@ class Recovered(KillTest):
                 exported = guest.state()["exports"]
                 self.recover(guest)
                 self.assertEqual(guest.state(), before)
-                if not exported:  # then nobody knows whose NBD server it is
+                if not exported and guest.nbd_server_stands():  # nobody knows whose it is
                     guest.monitor.command("nbd-server-stop")
                 self.assertFalse(guest.nbd_server_stands())
 
+
+
+class RecoveredFromJob(RecoverTest):
+    METHOD = {"method": "stream", "flavour": "job"}
+
+    def test_recover(self):
+        self.recover_after_each(("scratch", "overlay", "instant", "export", "upload"))
+
+
+class RecoveredFromBackup(RecoverTest):
+    METHOD = {"method": "backup"}
+
+    def test_recover(self):
+        self.recover_after_each(("target", "instant", "copy"))
+
+
+class RecoveredFromMirror(RecoverTest):
+    METHOD = {"method": "mirror"}
+
+    def test_recover(self):
+        self.recover_after_each(("target", "mirror", "copy", "resume"))
+
+
+class Recovered(RecoverTest):
     def test_recover(self):
         self.recover_after_each(("scratch", "filter", "resume", "view", "export", "upload"))
 
@@ -154,7 +198,7 @@ class Recovered(KillTest):
         before = guest.state()
         self.recover(guest)
         self.assertEqual(guest.state(), before)
-        started = guest.snapshot()
+        started = guest.snapshot("--method", "stream")
         self.assertEqual(started.wait(), 3, started.describe())  # their NBD server stands
         self.assertIn("NBD server", started.result["error"]["message"])
         self.assertEqual(guest.state(), before)

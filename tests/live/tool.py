@@ -85,6 +85,10 @@ class Tool:
             raise AssertionError(f"no instant was reported\n{self.describe()}")
         return event
 
+    def wait_exit(self, timeout_s=TIMEOUT_S):
+        """Its exit code; its guard may go on."""
+        return self._process.wait(timeout_s)
+
     def wait(self, timeout_s=TIMEOUT_S):
         try:
             code = self._process.wait(timeout_s)

@@ -191,6 +191,7 @@ START_TEST(test_upload)
 	ck_assert_str_eq(json_string(record, "image_type"), "snapshot");
 	ck_assert_str_eq(json_string(record, "qmpsnap_guest"), "web");
 	ck_assert_str_eq(json_string(record, "qmpsnap_instant"), KIT_INSTANT);
+	ck_assert_str_eq(json_string(record, "qmpsnap_consistency"), KIT_CONSISTENCY);
 	ck_assert_str_eq(json_string(record, "qmpsnap_verified"), "true");
 	ck_assert_str_eq(json_string(record, "os_hash_value"), sha512);
 	ck_assert_int_eq(json_int(record, "size", -1), (int64_t)sizes[_i]);
@@ -223,7 +224,8 @@ START_TEST(test_stop)
 
 	fake_stream_init(&stream, &loop, (uint64_t)1 << 40);
 	struct store_image *image = create();
-	image->ops->put(image, &stream.base, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
+	image->ops->put(
+		image, &stream.base, &kit_instant, outcome_progress, outcome_done, &outcome);
 	while (outcome.progress_bytes < ((uint64_t)_i << 20))
 		(void)uv_run(&loop, UV_RUN_ONCE);
 	image->ops->stop(image);

@@ -76,11 +76,15 @@ static void send_answer(struct connection *c, bool close)
 {
 	const struct fake_exchange *e = c->exchange;
 	static char text[ANSWER_BYTES];
+	char length[48] = "";
 
-	(void)snprintf(text, sizeof(text),
-		"HTTP/1.1 %d Scripted\r\nContent-Length: %zu\r\n%s%s\r\n%s", e->status,
-		e->body ? strlen(e->body) : 0, close ? "Connection: close\r\n" : "",
-		e->headers ? e->headers : "", e->body ? e->body : "");
+	/* The answer to a HEAD has its own. */
+	if (!e->headers || !strstr(e->headers, "Content-Length:"))
+		(void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n",
+			e->body ? strlen(e->body) : 0);
+	(void)snprintf(text, sizeof(text), "HTTP/1.1 %d Scripted\r\n%s%s%s\r\n%s", e->status,
+		length, close ? "Connection: close\r\n" : "", e->headers ? e->headers : "",
+		e->body ? e->body : "");
 	send_text(c, text, close);
 }
 

@@ -196,7 +196,7 @@ static struct stream_reader *open_reader(struct stream *base, uint64_t offset, u
 
 	assert(r && length > 0);
 	(void)err;
-	r->n_ring = s->ring_blocks ? s->ring_blocks : RING_BLOCKS;
+	r->n_ring = stream_ring_share(base, s->ring_blocks ? s->ring_blocks : RING_BLOCKS);
 	r->blocks = calloc(r->n_ring, sizeof(r->blocks[0]));
 	if (!r->blocks || posix_memalign(&buffers, STREAM_ALIGN_BYTES,
 				  (size_t)r->n_ring * base->block_bytes) != 0)

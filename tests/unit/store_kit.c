@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const struct store_instant kit_instant = {.time = KIT_INSTANT, .consistency = KIT_CONSISTENCY};
+
 void outcome_done(const struct qmpsnap_error *err, void *data)
 {
 	struct outcome *outcome = data;
@@ -74,7 +76,7 @@ bool kit_put(uv_loop_t *loop, struct store_image *image, struct stream *stream,
 {
 	struct outcome outcome = {.calls = 0};
 
-	image->ops->put(image, stream, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
+	image->ops->put(image, stream, &kit_instant, outcome_progress, outcome_done, &outcome);
 	const bool well = wait_into(loop, &outcome, err);
 	if (well)
 		ck_assert_uint_eq(outcome.progress_bytes, stream->size_bytes);

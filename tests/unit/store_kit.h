@@ -11,8 +11,11 @@
 #include <json-c/json.h>
 #include <uv.h>
 
-#define KIT_ID      "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f4a5b"
-#define KIT_INSTANT "2026-11-23T13:20:14.123Z"
+#define KIT_ID          "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f4a5b"
+#define KIT_INSTANT     "2026-11-23T13:20:14.123Z"
+#define KIT_CONSISTENCY "filesystem"
+
+extern const struct store_instant kit_instant;
 
 /* What a callback brought. */
 struct outcome {

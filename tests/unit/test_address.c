@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "qmp/peer.h"
 #include "tests/unit/client_fixture.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,7 +27,9 @@ static void refused(const char *text, int detail, const char *why, const char *h
 START_TEST(parses)
 {
 	static const char *const bad[] = {"", "unix:", "monitor", "fd:", "fd:x", "fd:-1", "fd:1x",
-		"fd:99999999999", "tcp:", "tcp:host", "tcp::1", "tcp:host:"};
+		"fd:99999999999", "tcp:", "tcp:host", "tcp::1", "tcp:host:", "tcp:host:1",
+		"tcp:127.0.0.1:0", "tcp:127.0.0.1:65536", "tcp:127.0.0.1:x", "tcp:127.0.0.1:-1",
+		"tcp:::1:4444", "tcp:[127.0.0.1]:4444", "tcp:[::1:4444", "tcp:[]:4444"};
 	struct qmp_address address;
 	struct qmpsnap_error err;
 	char path[200];
@@ -41,6 +45,12 @@ START_TEST(parses)
 	ck_assert_str_eq(address.text, "fd:17");
 	ck_assert(qmp_address_parse("tcp:[::1]:4444", &address, &err));
 	ck_assert_int_eq(address.kind, QMP_TCP);
+	ck_assert_int_eq(address.name.ss_family, AF_INET6);
+	ck_assert(qmp_address_parse("tcp:localhost:65535", &address, &err));
+	const struct sockaddr_in *in = (const void *)&address.name;
+	ck_assert_int_eq(in->sin_family, AF_INET);
+	ck_assert_uint_eq(ntohl(in->sin_addr.s_addr), INADDR_LOOPBACK);
+	ck_assert_uint_eq(ntohs(in->sin_port), 65535);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		ck_assert_msg(!qmp_address_parse(bad[i], &address, &err), "%s", bad[i]);
 		ck_assert_int_eq(err.code, QMPSNAP_USAGE);
@@ -72,7 +82,6 @@ START_TEST(each_failure_has_its_sentence)
 	refused(path, 0, "not a unix stream socket", "descriptors");
 	ck_assert_int_eq(close(fd), 0);
 	refused(path, EBADF, "no usable descriptor", "");
-	refused("tcp:localhost:4444", 0, "not over TCP", "-qmp unix:");
 	ck_assert_int_eq(unlink(text + 5), 0);
 	ck_assert_int_eq(rmdir(folder), 0);
 }
@@ -142,6 +151,72 @@ START_TEST(by_descriptor)
 }
 END_TEST
 
+/* A listener of this process at 127.0.0.1 or [::1], and its address as text; -1: no such. */
+static int listen_tcp(int family, char text[static 64])
+{
+	struct sockaddr_storage name = {.ss_family = (sa_family_t)family};
+	socklen_t size = sizeof(name);
+	const int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (family == AF_INET)
+		((struct sockaddr_in *)&name)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	else
+		((struct sockaddr_in6 *)&name)->sin6_addr = in6addr_loopback;
+	if (fd < 0 || bind(fd, (struct sockaddr *)&name, size) < 0 || listen(fd, 4) < 0 ||
+		getsockname(fd, (struct sockaddr *)&name, &size) < 0)
+		return -1;
+	if (family == AF_INET)
+		(void)snprintf(text, 64, "tcp:127.0.0.1:%u",
+			ntohs(((struct sockaddr_in *)&name)->sin_port));
+	else
+		(void)snprintf(
+			text, 64, "tcp:[::1]:%u", ntohs(((struct sockaddr_in6 *)&name)->sin6_port));
+	return fd;
+}
+
+/* Both families' tables in /proc are read right: our own process is found, and is no QEMU. */
+START_TEST(who_listens)
+{
+	const int family = _i == 0 ? AF_INET : AF_INET6;
+	struct qmp_address address;
+	struct qmpsnap_error err;
+	char text[64], expected[64];
+	const int listener = listen_tcp(family, text);
+
+	if (listener < 0)
+		return; /* no IPv6 here */
+	ck_assert(qmp_address_parse(text, &address, &err));
+	const int fd = qmp_address_connect(&address, &err);
+	ck_assert_int_ge(fd, 0);
+	const int served = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	ck_assert_int_ge(served, 0);
+	ck_assert(!peer_is_here(fd, &err));
+	(void)snprintf(expected, sizeof(expected), "is process %d, which is no QEMU", getpid());
+	ck_assert_msg(strstr(err.message, expected) != NULL, "%s", err.message);
+	ck_assert_int_eq(err.code, QMPSNAP_REFUSED);
+	/* Closed at the other end it is nobody's. */
+	ck_assert_int_eq(close(served), 0);
+	ck_assert(!peer_is_here(fd, &err));
+	ck_assert_ptr_nonnull(strstr(err.message, "no socket of this host"));
+	ck_assert_int_eq(close(fd), 0);
+	ck_assert_int_eq(close(listener), 0);
+}
+END_TEST
+
+/* A connect() under way that then fails has a sentence of its own. */
+START_TEST(nobody_listens_over_tcp)
+{
+	char text[64];
+
+	ck_assert_int_eq(close(listen_tcp(AF_INET, text)), 0);
+	open_address(text, 30000);
+	until("ready!");
+	expect_error(QMPSNAP_REFUSED, "cannot connect: Connection refused", "");
+	qmp_close(client, on_closed, NULL);
+	until("closed");
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	TCase *t = tcase_create("address");
@@ -151,6 +226,8 @@ static Suite *suite(void)
 	ADD(dead_socket_and_full_queue);
 	ADD(no_permission);
 	ADD(by_descriptor);
+	tcase_add_loop_test(t, who_listens, 0, 2);
+	ADD(nobody_listens_over_tcp);
 	return client_suite("address", t);
 }
 

@@ -27,6 +27,8 @@ static struct store_image *image;
 static struct qmpsnap_error err;
 static char record[1024]; /* what the record is after the PUT */
 
+static unsigned tries; /* 0: one */
+
 static void start(struct fake_exchange *script, unsigned n)
 {
 	char text[128];
@@ -36,6 +38,8 @@ static void start(struct fake_exchange *script, unsigned n)
 	store = qmpsnap_store_open(&loop, text, NULL, &err);
 	ck_assert_ptr_nonnull(store);
 	((struct glance_store *)store)->settle_ms = 700;
+	((struct glance_store *)store)->wait_ms = 4;
+	((struct glance_store *)store)->tries = tries ? tries : 1;
 	kit_spec(&spec);
 	image = kit_create(&loop, store, &spec, &err);
 	ck_assert_ptr_nonnull(image);
@@ -100,6 +104,8 @@ START_TEST(test_whole_life)
 	(void)json_object_put(sent);
 	ck_assert_ptr_nonnull(strstr(script[1].text, "\"/qmpsnap_instant\""));
 	ck_assert_ptr_nonnull(strstr(script[1].text, KIT_INSTANT));
+	ck_assert_ptr_nonnull(strstr(script[1].text, "\"/qmpsnap_consistency\""));
+	ck_assert_ptr_nonnull(strstr(script[1].text, "\"" KIT_CONSISTENCY "\""));
 	ck_assert_ptr_nonnull(
 		strstr(script[1].head, "application/openstack-images-v2.1-json-patch"));
 	(void)snprintf(line, sizeof(line), "x-openstack-image-size: 3000001\r\n");
@@ -197,6 +203,12 @@ END_TEST
 static const int statuses[] = {
 	400, 401, 403, 404, 409, 410, 413, 415, 500, 502, 503, 200, 301, 418};
 
+/* Whether the record is looked at after such an answer to the PUT. */
+static bool is_doubtful(int status)
+{
+	return status == 404 || status == 409 || status == 410 || status >= 500;
+}
+
 /* Each refusal of each request is readable, and leads to no more than a DELETE. */
 START_TEST(test_refusals)
 {
@@ -212,17 +224,22 @@ START_TEST(test_refusals)
 			{LIST, .status = 200, .body = "[]"},
 			{PUT, .status = 204},
 			{DELETE, .status = 204},
+			{DELETE, .status = 204},
 		};
+		const struct fake_exchange seen_queued = {GET, .status = 200, .body = QUEUED};
 		struct fake_exchange *refused = &script[steps[at]];
-		if ((status == 200 && steps[at] == 1))
+		unsigned last = steps[at] + 1;
+		if (steps[at] == 1 && (status == 200 || status == 404))
 			continue;
 		refused->how = steps[at] == 3 ? FAKE_REFUSE : FAKE_ANSWER;
 		refused->status = status;
 		refused->body = HTML;
 		refused->headers = "X-Openstack-Request-Id: req-7\r\n";
-		script[steps[at] + 1] = script[4];
+		if (steps[at] == 3 && is_doubtful(status))
+			script[last++] = seen_queued;
+		script[last] = script[5];
 		fake_stream_init(&stream, &loop, 1000001);
-		start(script, steps[at] + 2);
+		start(script, last + 1);
 		if (steps[at] > 0)
 			ck_assert(!kit_put(&loop, image, &stream.base, &err));
 		const struct qmpsnap_error why = err;
@@ -239,7 +256,7 @@ START_TEST(test_refusals)
 		ck_assert_uint_eq(refused->body_bytes, steps[at] == 3 ? 0 : refused->body_bytes);
 		/* A record that was refused isn't ours to delete. */
 		const bool deletes = !(steps[at] == 0 && status >= 400 && status < 500);
-		ck_assert_uint_eq(script[steps[at] + 1].seen, deletes);
+		ck_assert_uint_eq(script[last].seen, deletes);
 		finish(deletes);
 	}
 }
@@ -252,11 +269,12 @@ START_TEST(test_cut_in_the_body)
 		{PATCH, .status = 200},
 		{LIST, .status = 200, .body = "{}"},
 		{PUT, .how = FAKE_CUT, .cut_at = 1 << 20},
+		{GET, .status = 200, .body = QUEUED},
 		{DELETE, .status = 204},
 	};
 
 	fake_stream_init(&stream, &loop, 10 << 20);
-	start(script, 5);
+	start(script, 6);
 	ck_assert(!kit_put(&loop, image, &stream.base, &err));
 	ck_assert_int_eq(err.code, QMPSNAP_STORE);
 	ck_assert_ptr_nonnull(strstr(err.message, server.url));
@@ -287,6 +305,127 @@ START_TEST(test_answer_lost)
 	if (!well)
 		ck_assert_ptr_nonnull(strstr(err.message, "uploading"));
 	finish(true);
+}
+END_TEST
+
+/* ---- Trying again -------------------------------------------------------------------------- */
+
+/* Faults that pass, one at each request: in the end all is as if there had been none. */
+START_TEST(test_passing_faults)
+{
+	char hex[129];
+	struct fake_exchange script[] = {
+		{CREATE, .how = FAKE_HANG_UP},
+		{CREATE, .status = 409, .body = HTML}, /* it had been made */
+		{PATCH, .status = 503},
+		{PATCH, .status = 200},
+		{LIST, .status = 502},
+		{LIST, .status = 200, .body = "{}"},
+		{PUT, .how = FAKE_CUT, .cut_at = 1 << 20},
+		{GET, .how = FAKE_HANG_UP},
+		{GET, .status = 200, .body = "{\"status\": \"saving\"}"},
+		{GET, .status = 200, .body = QUEUED},
+		{PUT, .how = FAKE_REFUSE, .status = 409, .body = HTML},
+		{GET, .status = 200, .body = QUEUED},
+		{PUT, .how = FAKE_CUT_ANSWER, .cut_at = 2 << 20, .status = 503},
+		{GET, .status = 200, .body = QUEUED},
+		{PUT, .status = 204},
+		{GET, .status = 200, .body = record},
+		{PATCH, .status = 429},
+		{PATCH, .status = 200},
+	};
+
+	tries = 5;
+	fake_stream_init(&stream, &loop, 3000001);
+	fake_stream_digest(&stream, "sha512", hex);
+	make_record(3000001, "sha512", hex, NULL);
+	start(script, 18);
+	ck_assert_msg(err.code == QMPSNAP_OK, "%s", err.message);
+	ck_assert_msg(kit_put(&loop, image, &stream.base, &err), "%s", err.message);
+	ck_assert_msg(kit_publish(&loop, image, &err), "%s", err.message);
+	ck_assert_uint_eq(stream.opened, 4);
+	ck_assert_uint_eq(script[14].body_bytes, 3000001);
+	ck_assert_str_eq(image->id, KIT_ID);
+	finish(true);
+}
+END_TEST
+
+/* The record stays in `saving`: it is deleted, and one with a spare id takes its place. */
+START_TEST(test_made_anew)
+{
+	char hex[129], spare[37], put[96], get[96], made[128], left[2][96];
+	struct fake_exchange script[] = {
+		{CREATE, .status = 201, .body = QUEUED},
+		{PATCH, .status = 200},
+		{LIST, .status = 200, .body = "{}"},
+		{PUT, .how = FAKE_CUT, .cut_at = 1 << 20},
+		{GET, .status = 200, .body = "{\"status\": \"saving\"}", .times = 4},
+		{DELETE, .status = 204},
+		{CREATE, .status = 201, .body = made},
+		{put, .status = 204},
+		{get, .status = 200, .body = record},
+		{DELETE, .status = 404},
+		{left[0], .status = 204},
+		{left[1], .status = 404},
+	};
+
+	glance_spare_id(spare, KIT_ID, 1);
+	(void)snprintf(put, sizeof(put), "PUT /v2/images/%s/file", spare);
+	(void)snprintf(get, sizeof(get), "GET /v2/images/%s ", spare);
+	(void)snprintf(made, sizeof(made), "{\"id\": \"%s\"}", spare);
+	(void)snprintf(left[0], sizeof(left[0]), "DELETE /v2/images/%s", spare);
+	glance_spare_id(hex, KIT_ID, 2);
+	(void)snprintf(left[1], sizeof(left[1]), "DELETE /v2/images/%.36s", hex);
+	tries = 3;
+	fake_stream_init(&stream, &loop, 3000001);
+	fake_stream_digest(&stream, "sha512", hex);
+	make_record(3000001, "sha512", hex, NULL);
+	start(script, 12);
+	ck_assert_msg(kit_put(&loop, image, &stream.base, &err), "%s", err.message);
+	ck_assert_str_eq(image->id, spare);
+	ck_assert_ptr_nonnull(strstr(image->location, spare));
+	ck_assert_ptr_nonnull(strstr(script[6].text, KIT_INSTANT));
+	ck_assert_ptr_nonnull(strstr(script[6].text, spare));
+	ck_assert(kit_discard_left(&loop, store, &spec, &err));
+	finish(true);
+}
+END_TEST
+
+/* A user who deletes the record cancels the snapshot, wherever it is found out. */
+START_TEST(test_deleted_meanwhile)
+{
+	struct fake_exchange at_patch[] = {
+		{CREATE, .status = 201, .body = QUEUED}, {PATCH, .status = 404, .body = HTML}};
+	struct fake_exchange at_put[] = {
+		{CREATE, .status = 201, .body = QUEUED},
+		{PATCH, .status = 200},
+		{LIST, .status = 200, .body = "{}"},
+		{PUT, .status = _i == 1 ? 410 : 404, .body = HTML},
+		{GET, .status = _i == 1 ? 404 : 200, .body = "{\"status\": \"deleted\"}"},
+	};
+
+	fake_stream_init(&stream, &loop, 1000001);
+	start(_i ? at_put : at_patch, _i ? 5 : 2);
+	ck_assert(!kit_put(&loop, image, &stream.base, &err));
+	ck_assert_int_eq(err.code, QMPSNAP_INTERRUPTED);
+	ck_assert_ptr_nonnull(strstr(err.message, "deleted"));
+	ck_assert(kit_discard(&loop, image, &err)); /* nothing more is asked */
+	finish(true);
+}
+END_TEST
+
+START_TEST(test_spare_ids)
+{
+	char id[3][37];
+
+	for (unsigned n = 0; n < 3; n++)
+		glance_spare_id(id[n], KIT_ID, n);
+	ck_assert_str_eq(id[0], KIT_ID);
+	ck_assert_str_ne(id[1], id[2]);
+	ck_assert_uint_eq(strlen(id[1]), 36);
+	ck_assert_int_eq(id[1][14], '8');
+	glance_spare_id(id[0], KIT_ID, 1);
+	ck_assert_str_eq(id[0], id[1]);
 }
 END_TEST
 
@@ -378,14 +517,15 @@ START_TEST(test_discard_is_idempotent)
 	struct fake_exchange script[] = {
 		{CREATE, .status = 201, .body = QUEUED},
 		{DELETE, .status = 204},
-		{DELETE, .status = 404, .body = HTML, .times = 2},
+		{"DELETE /v2/images/", .status = 404, .body = HTML, .times = 3},
 		{DELETE, .status = 409, .body = HTML},
+		{"DELETE /v2/images/", .status = 404, .body = HTML, .times = 2},
 	};
 
 	fake_stream_init(&stream, &loop, 1);
-	start(script, 4);
+	start(script, 5);
 	ck_assert(kit_discard(&loop, image, &err));
-	ck_assert(kit_discard(&loop, image, &err));
+	ck_assert(kit_discard(&loop, image, &err)); /* known to be gone */
 	ck_assert(kit_discard_left(&loop, store, &spec, &err));
 	ck_assert(!kit_discard_left(&loop, store, &spec, &err));
 	ck_assert_int_eq(err.detail, 409);
@@ -409,7 +549,8 @@ START_TEST(test_stop)
 	start(script, 5);
 	((struct glance_store *)store)->settle_ms = 60000;
 	image->ops->stop(image);
-	image->ops->put(image, &stream.base, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
+	image->ops->put(
+		image, &stream.base, &kit_instant, outcome_progress, outcome_done, &outcome);
 	const uint64_t until = uv_hrtime() + (uint64_t)_i * 3 * 1000 * 1000;
 	while (uv_hrtime() < until && outcome.calls == 0)
 		(void)uv_run(&loop, UV_RUN_NOWAIT);
@@ -459,6 +600,10 @@ static Suite *suite(void)
 	tcase_add_loop_test(c, test_refusals, 0, COUNT(statuses));
 	tcase_add_test(c, test_cut_in_the_body);
 	tcase_add_loop_test(c, test_answer_lost, 0, 2);
+	tcase_add_test(c, test_passing_faults);
+	tcase_add_test(c, test_made_anew);
+	tcase_add_loop_test(c, test_deleted_meanwhile, 0, 3);
+	tcase_add_test(c, test_spare_ids);
 	tcase_add_test(c, test_settles);
 	tcase_add_loop_test(c, test_never_active, 0, COUNT(stuck));
 	tcase_add_test(c, test_stream_fails);

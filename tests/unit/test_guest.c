@@ -81,6 +81,21 @@ START_TEST(test_addressing)
 }
 END_TEST
 
+START_TEST(test_node_options)
+{
+	blocks("[" DISK("/machine/peripheral/vd0", "", "n0",
+		"\"detect_zeroes\":\"unmap\",\"cache\":{\"writeback\":false,\"direct\":true,"
+		"\"no-flush\":false}," IMAGE("")) "," DISK("/machine/peripheral/vd1", "", "n1",
+		"\"cache\":{\"no-flush\":true},\"detect_zeroes\":\"a long word\"," IMAGE("")) "]");
+	ck_assert_str_eq(guest.disks[0].options.detect_zeroes, "unmap");
+	ck_assert(guest.disks[0].options.direct);
+	ck_assert(!guest.disks[0].options.no_flush);
+	ck_assert_str_eq(guest.disks[1].options.detect_zeroes, "");
+	ck_assert(!guest.disks[1].options.direct);
+	ck_assert(guest.disks[1].options.no_flush);
+}
+END_TEST
+
 START_TEST(test_hostile_replies)
 {
 	static const char *const bad[] = {"{}", "3", "\"x\"", "null"};
@@ -98,7 +113,7 @@ START_TEST(test_hostile_replies)
 	ck_assert_uint_eq(guest.n_disks, 4);
 	for (size_t i = 0; i < 4; i++) {
 		char reason[METHOD_REASON_BYTES];
-		ck_assert(!method_stream_takes(&guest, &guest.disks[i], reason));
+		ck_assert(!method_takes(METHOD_FILTER, &guest, &guest.disks[i], false, reason));
 	}
 	struct json_object *json = guest_to_json(&guest);
 	ck_assert_ptr_nonnull(json);
@@ -133,7 +148,9 @@ START_TEST(test_encryption_is_seen)
 	for (size_t i = 0; i < 5; i++) {
 		char reason[METHOD_REASON_BYTES];
 		ck_assert_int_eq(guest.disks[i].encrypted, i < 4);
-		ck_assert_int_eq(method_stream_takes(&guest, &guest.disks[i], reason), i == 4);
+		ck_assert_int_eq(
+			method_takes(METHOD_FILTER, &guest, &guest.disks[i], false, reason),
+			i == 4);
 		if (i < 4)
 			ck_assert_ptr_nonnull(strstr(reason, "encrypted"));
 	}
@@ -154,6 +171,46 @@ static const struct {
 	{11, 1, 3, true, true},
 };
 
+START_TEST(test_block_device)
+{
+	static const struct {
+		const char *file, *nodes;
+		bool device;
+	} cases[] = {
+		{"/dev/v/a",
+			"{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"},"
+			"{\"drv\":\"raw\",\"file\":\"/dev/v/a\"}",
+			true},
+		{"/dev/v/a",
+			"{\"drv\":\"throttle\",\"file\":\"/dev/v/a\"},"
+			"{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"}",
+			true},
+		{"/dev/v/a",
+			"{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"},"
+			"{\"drv\":\"qcow2\",\"file\":\"/dev/v/a\"}",
+			false},
+		{"/dev/v/b", "{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"}", false},
+		{"/dev/shm/a",
+			"{\"drv\":\"file\",\"file\":\"/dev/shm/a\"},"
+			"{\"drv\":\"raw\",\"file\":\"/dev/shm/a\"}",
+			false},
+		{"/dev/v/a", "3,{},{\"drv\":7,\"file\":\"/dev/v/a\"}", false},
+	};
+	char text[512];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		guest_free(&guest);
+		(void)snprintf(text, sizeof(text), "[%s]", cases[i].nodes);
+		basic("query-named-block-nodes", text);
+		(void)snprintf(text, sizeof(text),
+			"[{\"device\":\"a\",\"inserted\":{\"node-name\":\"n\",\"file\":\"%s\"}}]",
+			cases[i].file);
+		blocks(text);
+		ck_assert_int_eq(guest.disks[0].block_device, cases[i].device);
+	}
+}
+END_TEST
+
 START_TEST(test_dangerous_builds)
 {
 	struct guest_disk disk = {
@@ -164,7 +221,8 @@ START_TEST(test_dangerous_builds)
 	guest.minor = builds[_i].minor;
 	guest.micro = builds[_i].micro;
 	disk.iothread = builds[_i].iothread ? (char *)"/objects/io0" : NULL;
-	ck_assert_int_eq(method_stream_takes(&guest, &disk, reason), builds[_i].taken);
+	ck_assert_int_eq(
+		method_takes(METHOD_FILTER, &guest, &disk, false, reason), builds[_i].taken);
 	if (!builds[_i].taken)
 		ck_assert_ptr_nonnull(strstr(reason, "iothread"));
 }
@@ -180,10 +238,10 @@ START_TEST(test_each_capability_is_needed)
 
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		guest.caps.has[needed[i]] = false;
-		ck_assert(!method_stream_takes(&guest, &disk, reason));
+		ck_assert(!method_takes(METHOD_FILTER, &guest, &disk, false, reason));
 		ck_assert_ptr_nonnull(strstr(reason, qmp_cap_name(needed[i])));
 		guest.caps.has[needed[i]] = true;
-		ck_assert(method_stream_takes(&guest, &disk, reason));
+		ck_assert(method_takes(METHOD_FILTER, &guest, &disk, false, reason));
 	}
 }
 END_TEST
@@ -212,6 +270,15 @@ START_TEST(test_run_states)
 }
 END_TEST
 
+static bool pick(const char *const *wanted, size_t n_wanted, bool firmware,
+	const struct guest_disk **chosen, size_t *n, struct qmpsnap_error *err)
+{
+	const struct method_selection selection = {
+		.wanted = wanted, .n_wanted = n_wanted, .firmware = firmware};
+
+	return method_select(&guest, &selection, chosen, n, err);
+}
+
 START_TEST(test_selection)
 {
 	const struct guest_disk *chosen[GUEST_MAX_DISKS];
@@ -227,28 +294,37 @@ START_TEST(test_selection)
 			   "{\"device\":\"cd1\",\"removable\":true,\"inserted\":{\"node-name\":"
 			   "\"c\",\"ro\":true}}," DISK(
 				   "/machine/peripheral/dup", "vd0", "n2", IMAGE("")) "]");
-	ck_assert(method_select(&guest, NULL, 0, chosen, &n, &err));
+	ck_assert(pick(NULL, 0, false, chosen, &n, &err));
 	ck_assert_uint_eq(n, 3);
 	guest.disks[1].firmware = true;
-	ck_assert(method_select(&guest, NULL, 0, chosen, &n, &err));
+	ck_assert(pick(NULL, 0, false, chosen, &n, &err));
 	ck_assert_uint_eq(n, 2);
+	ck_assert(pick(NULL, 0, true, chosen, &n, &err));
+	ck_assert_uint_eq(n, 3);
+	static const char *const first[] = {"n0"};
+	ck_assert(pick(first, 1, true, chosen, &n, &err));
+	ck_assert_uint_eq(n, 2);
+	guest.disks[1].read_only = true; /* the code, not the variables */
+	ck_assert(pick(NULL, 0, true, chosen, &n, &err));
+	ck_assert_uint_eq(n, 2);
+	guest.disks[1].read_only = false;
 	static const char *const names[] = {
 		"drive1", "n1", "/v/n1.q", "/machine/peripheral/vd1", "vd1"};
 	for (size_t i = 0; i < 5; i++) {
-		ck_assert(method_select(&guest, &names[i], 1, chosen, &n, &err));
+		ck_assert(pick(&names[i], 1, false, chosen, &n, &err));
 		ck_assert_uint_eq(n, 1);
 		ck_assert_ptr_eq(chosen[0], &guest.disks[1]);
 	}
 	/* The same disk by two names is one disk; the order is the guest's. */
 	const char *const two[] = {"drive1", "n0", "n1"};
-	ck_assert(method_select(&guest, two, 3, chosen, &n, &err));
+	ck_assert(pick(two, 3, false, chosen, &n, &err));
 	ck_assert_uint_eq(n, 2);
 	ck_assert_ptr_eq(chosen[0], &guest.disks[0]);
 	const char *several = "vd0", *none = "nothing";
-	ck_assert(!method_select(&guest, &several, 1, chosen, &n, &err));
+	ck_assert(!pick(&several, 1, false, chosen, &n, &err));
 	ck_assert_int_eq(err.code, QMPSNAP_USAGE);
 	ck_assert_ptr_nonnull(strstr(err.message, "vd0, dup"));
-	ck_assert(!method_select(&guest, &none, 1, chosen, &n, &err));
+	ck_assert(!pick(&none, 1, false, chosen, &n, &err));
 	ck_assert_ptr_nonnull(strstr(err.message, "vd1"));
 }
 END_TEST
@@ -283,9 +359,40 @@ START_TEST(test_json)
 	ck_assert_uint_eq(json_length(backing), 1);
 	ck_assert_str_eq(json_string(json_object_array_get_idx(backing, 0), "filename"), "base");
 	ck_assert(json_flag(json_member(disk, "stream", json_type_object), "possible", false));
+	ck_assert_str_eq(
+		json_string(json_member(disk, "stream", json_type_object), "flavour"), "filter");
+	static const char *const others[] = {"backup", "mirror", "cold"};
+	for (size_t i = 0; i < 3; i++) {
+		struct json_object *other = json_member(disk, others[i], json_type_object);
+		ck_assert(json_flag(other, "possible", false));
+		ck_assert_ptr_nonnull(json_string(other, "reason"));
+	}
 	ck_assert(json_flag(json_member(json, "capabilities", json_type_object),
 		qmp_cap_name(QMP_CAP_CBW), false));
 	json_object_put(json);
+}
+END_TEST
+
+/* Without the filter stream is possible still, in the other flavour; then not at all. */
+START_TEST(test_json_flavours)
+{
+	static const struct {
+		enum qmp_cap gone;
+		const char *flavour; /* NULL: not possible */
+	} cases[] = {{QMP_CAP_CBW, "job"}, {QMP_CAP_BLOCK_EXPORT, NULL}};
+
+	blocks("[" DISK("/machine/peripheral/vd0", "", "n0", IMAGE("")) "]");
+	for (size_t i = 0; i < 2; i++) {
+		guest.caps.has[cases[i].gone] = false;
+		struct json_object *json = guest_to_json(&guest);
+		struct json_object *stream = json_member(
+			json_object_array_get_idx(json_member(json, "disks", json_type_array), 0),
+			"stream", json_type_object);
+		const char *flavour = json_string(stream, "flavour");
+		ck_assert_int_eq(json_flag(stream, "possible", false), cases[i].flavour != NULL);
+		ck_assert_str_eq(flavour ? flavour : "", cases[i].flavour ? cases[i].flavour : "");
+		json_object_put(json);
+	}
 }
 END_TEST
 
@@ -296,15 +403,18 @@ static Suite *suite(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_addressing);
+	tcase_add_test(t, test_node_options);
 	tcase_add_test(t, test_hostile_replies);
 	tcase_add_test(t, test_identity);
 	tcase_add_test(t, test_encryption_is_seen);
+	tcase_add_test(t, test_block_device);
 	tcase_add_loop_test(t, test_dangerous_builds, 0, sizeof(builds) / sizeof(builds[0]));
 	tcase_add_test(t, test_each_capability_is_needed);
 	tcase_add_test(t, test_run_states);
 	tcase_add_test(t, test_selection);
 	tcase_add_test(t, test_iothread_owner);
 	tcase_add_test(t, test_json);
+	tcase_add_test(t, test_json_flavours);
 	suite_add_tcase(s, t);
 	return s;
 }

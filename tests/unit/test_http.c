@@ -96,7 +96,7 @@ static void open_pump(struct seen *seen, uint64_t size_bytes)
 static void setup(void)
 {
 	loop_setup();
-	http = http_new(&loop, &err);
+	http = http_new(&loop, NULL, &err);
 	ck_assert_ptr_nonnull(http);
 }
 

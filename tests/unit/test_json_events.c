@@ -267,7 +267,12 @@ START_TEST(inspect_for_people)
 		"\"stream\":{\"possible\":false,\"reason\":\"it is read-only\"}},"
 		"{\"id\":\"cd0\",\"removable\":true,\"inserted\":false,\"iothread\":\"/objects/"
 		"io0\","
-		"\"virtual_size_bytes\":0},17],"
+		"\"virtual_size_bytes\":0},"
+		"{\"id\":\"vd2\",\"inserted\":true,"
+		"\"stream\":{\"possible\":true,\"flavour\":\"job\",\"reason\":\"a\"},"
+		"\"backup\":{\"possible\":true,\"reason\":\"b\"},"
+		"\"mirror\":{\"possible\":false,\"reason\":\"it sleeps\"},"
+		"\"cold\":{\"possible\":false,\"reason\":\"it sleeps\"}},17],"
 		"\"capabilities\":{\"a\":true,\"b\":false,\"c\":true}}");
 
 	ck_assert_ptr_nonnull(guest);
@@ -284,6 +289,9 @@ START_TEST(inspect_for_people)
 				    "disk cd0\n"
 				    "  device     removable\n"
 				    "  iothread   /objects/io0\n"
+				    "disk vd2\n"
+				    "  snapshot   stream (job), backup\n"
+				    "             not mirror, cold: it sleeps\n"
 				    "disk ?\n"
 				    "this QEMU can: a, c\n"
 				    "this QEMU cannot: b\n");

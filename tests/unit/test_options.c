@@ -12,7 +12,7 @@ enum { ARGS_MAX = 24 };
 static bool parse(struct options *options, const char *line, struct qmpsnap_error *err)
 {
 	static char words[2048];
-	char *argv[ARGS_MAX] = {(char *)"qmpsnap"};
+	static char *argv[ARGS_MAX] = {(char *)"qmpsnap"}; /* `images.which` points into it */
 	int argc = 1;
 
 	(void)snprintf(words, sizeof(words), "%s", line);
@@ -74,6 +74,35 @@ START_TEST(takes_all_of_snapshot)
 	ck_assert_str_eq(o.snapshot.guest_id, "g");
 	ck_assert(options_image_on_stdout(&o));
 	options_free(&o);
+}
+END_TEST
+
+START_TEST(takes_what_is_for_clouds)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(parse(&o,
+		"snapshot --qmp ./s --to glance: --os-cloud c --insecure --base-image b --tag x "
+		"--tag y --visibility shared --protected --store s --transfer sized --import",
+		&err));
+	ck_assert_str_eq(o.store.os_cloud, "c");
+	ck_assert(o.store.insecure && o.store.is_protected && o.store.sized && o.store.import);
+	ck_assert_str_eq(o.store.base_image, "b");
+	ck_assert_uint_eq(o.store.n_tags, 2);
+	ck_assert_str_eq(o.store.tags[0], "x");
+	ck_assert_str_eq(o.store.tags[1], "y");
+	ck_assert_str_eq(o.store.visibility, "shared");
+	ck_assert_str_eq(o.store.backend, "s");
+	options_free(&o);
+	expect_error("snapshot --qmp ./s --insec", "'--insec' must be spelled out: --insecure");
+	expect_error("snapshot --qmp ./s --tag x --tag x", "--tag: 'x' was given twice");
+	expect_error("snapshot --qmp ./s --visibility all",
+		"--visibility: 'all' is none of private, shared, community, public");
+	expect_error(
+		"snapshot --qmp ./s --transfer big", "--transfer: 'big' is none of chunked, sized");
+	expect_error("snapshot --qmp ./s --store dir:/x",
+		"--store: 'dir:/x' is no name of one of the service's stores");
 }
 END_TEST
 
@@ -225,12 +254,128 @@ START_TEST(goes_on_behind_an_error)
 }
 END_TEST
 
+START_TEST(takes_control_commands)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(parse(&o, "status --json", &err));
+	ck_assert_int_eq(o.command, COMMAND_STATUS);
+	ck_assert_uint_eq(o.n_words, 0);
+	ck_assert(o.json);
+	ck_assert(parse(&o, "status abcdefghij", &err));
+	ck_assert_str_eq(o.words[0], "abcdefghij");
+	ck_assert(parse(&o, "speed abcdefghij 3M", &err));
+	ck_assert_int_eq(o.command, COMMAND_SPEED);
+	ck_assert_str_eq(o.words[0], "abcdefghij");
+	ck_assert_uint_eq(o.snapshot.speed_bytes_per_s, 3 << 20);
+	ck_assert(parse(&o, "speed abcdefghij auto", &err));
+	ck_assert_uint_eq(o.snapshot.speed_bytes_per_s, QMPSNAP_SPEED_AUTO);
+	ck_assert(parse(&o, "cancel abcdefghij", &err));
+	ck_assert_int_eq(o.command, COMMAND_CANCEL);
+	ck_assert(parse(&o, "snapshot --qmp ./x --speed auto", &err));
+	ck_assert_uint_eq(o.snapshot.speed_bytes_per_s, QMPSNAP_SPEED_AUTO);
+
+	expect_error("cancel", "the run is missing");
+	expect_error("speed", "the run is missing");
+	expect_error("speed abcdefghij", "the rate is missing");
+	expect_error("speed abcdefghij none", "'none' is no rate");
+	expect_error("speed abcdefghij 0", "'0' is no rate");
+	expect_error("cancel a b", "there is no use for the argument 'b'");
+	expect_error("status a b", "there is no use for the argument 'b'");
+	expect_error("status --qmp ./x", "'qmpsnap status' has no option '--qmp'");
+	expect_error("cancel --json a", "'qmpsnap cancel' has no option '--json'");
+	ck_assert_ptr_nonnull(strstr(usage_text(COMMAND_SPEED), "RATE|auto"));
+}
+END_TEST
+
+START_TEST(takes_images)
+{
+	struct options o;
+	struct qmpsnap_error err;
+
+	ck_assert(parse(&o,
+		"images list --from dir:/x --guest g --set s --tag t --since 36h --before "
+		"2026-11-23 "
+		"--all --json one two",
+		&err));
+	ck_assert_int_eq(o.command, COMMAND_LIST);
+	ck_assert_str_eq(o.snapshot.store_spec, "dir:/x");
+	ck_assert_str_eq(o.images.guest, "g");
+	ck_assert_str_eq(o.images.set, "s");
+	ck_assert_str_eq(o.images.tag, "t");
+	ck_assert_uint_eq(o.store.n_tags, 0);
+	ck_assert_str_eq(o.images.since, "36h");
+	ck_assert_str_eq(o.images.before, "2026-11-23");
+	ck_assert(o.images.all);
+	ck_assert_uint_eq(o.images.n_which, 2);
+	ck_assert_str_eq(o.images.which[0], "one");
+	ck_assert_str_eq(o.images.which[1], "two");
+	ck_assert(options_json_lines(&o));
+	options_free(&o);
+
+	ck_assert(parse(&o, "images download -o x --force one", &err));
+	ck_assert_int_eq(o.command, COMMAND_DOWNLOAD);
+	ck_assert_str_eq(o.images.output, "x");
+	ck_assert(o.images.force);
+	options_free(&o);
+
+	ck_assert(parse(&o, "restore s --target vda=raw:/a --target vdb=/b --format raw", &err));
+	ck_assert_int_eq(o.command, COMMAND_RESTORE);
+	ck_assert_uint_eq(o.images.n_targets, 2);
+	ck_assert_str_eq(o.images.targets[1], "vdb=/b");
+	ck_assert_int_eq(o.images.format, QMPSNAP_RAW);
+	options_free(&o);
+
+	ck_assert(parse(&o, "snapshot --qmp ./q --backup-type daily --rotation 7 --tag t", &err));
+	ck_assert_str_eq(o.snapshot.backup_type, "daily");
+	ck_assert_uint_eq(o.snapshot.rotation, 7);
+	ck_assert_uint_eq(o.store.n_tags, 1);
+	options_free(&o);
+	ck_assert(parse(&o, "help images", &err));
+	ck_assert_int_eq(o.help_on, COMMAND_LIST);
+	ck_assert(parse(&o, "help images delete", &err));
+	ck_assert_int_eq(o.help_on, COMMAND_DELETE);
+	ck_assert(parse(&o, "help restore", &err));
+	ck_assert_int_eq(o.help_on, COMMAND_RESTORE);
+	ck_assert_ptr_nonnull(strstr(usage_text(COMMAND_DELETE), "--before"));
+	ck_assert_ptr_nonnull(strstr(usage_text(COMMAND_RESTORE), "--target"));
+}
+END_TEST
+
+START_TEST(refuses_wrong_images)
+{
+	static const char *const words[] = {"0", "-1", "x", "1x", "", "99999999"};
+	char line[128], message[128];
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		(void)snprintf(line, sizeof(line),
+			"snapshot --qmp ./q --backup-type d --rotation=%s", words[i]);
+		(void)snprintf(message, sizeof(message), "--rotation: '%s' is no number from 1 on",
+			words[i]);
+		expect_error(line, message);
+	}
+	expect_error("snapshot --qmp ./q --rotation 1",
+		"--rotation is for backups: --backup-type is missing");
+	expect_error("images", "there is no command 'images'");
+	expect_error("images rename", "there is no command 'images rename'");
+	expect_error("images show", "the image is missing");
+	expect_error("images list --deep", "'qmpsnap images list' has no option '--deep'");
+	expect_error("images list --to dir:/x", "'qmpsnap images list' has no option '--to'");
+	expect_error("restore -o x y", "'qmpsnap restore' has no option '-o'");
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("options");
 	TCase *tc = tcase_create("options");
 
 	tcase_add_test(tc, takes_all_of_snapshot);
+	tcase_add_test(tc, takes_images);
+	tcase_add_test(tc, refuses_wrong_images);
+	tcase_add_test(tc, takes_control_commands);
+	tcase_add_test(tc, takes_what_is_for_clouds);
 	tcase_add_test(tc, leaves_the_defaults);
 	tcase_add_test(tc, takes_the_other_commands);
 	tcase_add_test(tc, helps);

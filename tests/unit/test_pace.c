@@ -58,7 +58,7 @@ START_TEST(the_smallest_rate_moves)
 {
 	pace_init(&pace, 1, 0);
 	ck_assert_uint_eq(pace_take(&pace, 1048576, 0), 0);
-	ck_assert_uint_eq(pace_take(&pace, 1048576, 0), UINT64_C(1048576000));
+	ck_assert_uint_eq(pace_take(&pace, 1048576, 0), PACE_WAIT_MS);
 	ck_assert_uint_eq(pace_take(&pace, 1048576, 1048576 * S - 1), 1);
 	ck_assert_uint_eq(pace_take(&pace, 1048576, 1048576 * S), 0);
 }
@@ -110,6 +110,37 @@ START_TEST(sleeping_as_told_keeps_the_rate)
 }
 END_TEST
 
+START_TEST(another_rate_holds_at_once)
+{
+	pace_init(&pace, 1, 0);
+	ck_assert_uint_eq(pace_take(&pace, 1 << 20, 0), 0);
+	ck_assert_uint_eq(pace_take(&pace, 1, 0), PACE_WAIT_MS);
+	/* Faster: what was overdrawn isn't waited for. */
+	pace_set_rate(&pace, 1000, 5 * S);
+	ck_assert_uint_eq(pace_take(&pace, 10, 5 * S), 0);
+	ck_assert_uint_eq(pace_take(&pace, 1, 5 * S), 10);
+	/* Slower: what was saved up isn't spent. */
+	pace_set_rate(&pace, UINT64_C(1) << 30, 6 * S);
+	ck_assert_uint_eq(pace_take(&pace, 1, 3600 * S), 0);
+	pace_set_rate(&pace, 1000, 3600 * S);
+	ck_assert_uint_eq(pace_take(&pace, 100, 3600 * S), 0);
+	ck_assert_uint_eq(pace_take(&pace, 1, 3600 * S), 100);
+	pace_set_rate(&pace, 0, 3601 * S);
+	ck_assert_uint_eq(pace_take(&pace, 1 << 20, 3601 * S), 0);
+}
+END_TEST
+
+START_TEST(counts_what_passed)
+{
+	pace_init(&pace, 0, 0);
+	ck_assert_uint_eq(pace_take(&pace, 7, 0), 0);
+	pace_set_rate(&pace, 1000, 0);
+	ck_assert_uint_eq(pace_take(&pace, 5, 0), 0);
+	ck_assert_uint_eq(pace_take(&pace, 5, 0), 5);
+	ck_assert_uint_eq(pace.taken_bytes, 12);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("pace");
@@ -123,6 +154,8 @@ static Suite *suite(void)
 	tcase_add_test(t, a_clock_that_stands_earns_nothing);
 	tcase_add_test(t, asking_often_loses_no_time);
 	tcase_add_loop_test(t, sleeping_as_told_keeps_the_rate, 0, 5);
+	tcase_add_test(t, another_rate_holds_at_once);
+	tcase_add_test(t, counts_what_passed);
 	suite_add_tcase(s, t);
 	return s;
 }

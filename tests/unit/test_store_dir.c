@@ -82,6 +82,7 @@ static void check_json(const struct fake_stream *stream, const char *format)
 	ck_assert_str_eq(json_string(json, "qmpsnap_guest"), "web");
 	ck_assert_str_eq(json_string(json, "image_type"), "snapshot");
 	ck_assert_str_eq(json_string(json, "qmpsnap_instant"), KIT_INSTANT);
+	ck_assert_str_eq(json_string(json, "qmpsnap_consistency"), KIT_CONSISTENCY);
 	ck_assert_str_eq(json_string(json, "qmpsnap_verified"), "true");
 	ck_assert_ptr_nonnull(json_string(json, "created_at"));
 	(void)json_object_put(json);
@@ -199,7 +200,8 @@ START_TEST(test_stop)
 	struct store_image *image = kit_create(&loop, store, &spec, &err);
 	spec.format = QMPSNAP_RAW; /* a size that can't be reserved */
 	struct store_image *large = kit_create(&loop, store, &spec, &err);
-	large->ops->put(large, &stream.base, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
+	large->ops->put(
+		large, &stream.base, &kit_instant, outcome_progress, outcome_done, &outcome);
 	for (int i = 0; i < _i * 3; i++)
 		(void)uv_run(&loop, UV_RUN_NOWAIT);
 	large->ops->stop(large);

@@ -205,10 +205,10 @@ static const struct {
 	{"glance:ftp://h", NULL},
 	{"glance:http://u:p@h", NULL},
 	{"glance:http://h?x=1", NULL},
-	{"s3://b/p", NULL},
-	{"swift:c", NULL},
-	{"http://h/", NULL},
-	{"https://h/", NULL},
+	{"s3://b/p", NULL}, /* too short for a bucket */
+	{"swift:c", NULL}, /* of no cloud */
+	{"http://h/", "http"},
+	{"https://h/", "http"},
 	{"/x", NULL},
 	{"", NULL},
 };

@@ -155,7 +155,8 @@ START_TEST(test_stop_with_a_full_pipe)
 	make_ends(ends, _i);
 	open_store(ends[1]);
 	struct store_image *image = kit_create(&loop, store, &spec, &err);
-	image->ops->put(image, &stream.base, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
+	image->ops->put(
+		image, &stream.base, &kit_instant, outcome_progress, outcome_done, &outcome);
 	const uint64_t until = uv_hrtime() + UINT64_C(100000000);
 	while (uv_hrtime() < until)
 		(void)uv_run(&loop, UV_RUN_NOWAIT);
@@ -179,7 +180,8 @@ START_TEST(test_stop_of_a_stalled_stream)
 	open_store(ends[1]);
 	stream.delay_ms = UINT64_C(3600) * 1000;
 	struct store_image *image = kit_create(&loop, store, &spec, &err);
-	image->ops->put(image, &stream.base, KIT_INSTANT, outcome_progress, outcome_done, &outcome);
+	image->ops->put(
+		image, &stream.base, &kit_instant, outcome_progress, outcome_done, &outcome);
 	const uint64_t until = uv_hrtime() + UINT64_C(100000000);
 	while (uv_hrtime() < until)
 		(void)uv_run(&loop, UV_RUN_NOWAIT);

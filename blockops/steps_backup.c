@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The instant of `backup`: one transaction of blockdev-backup jobs.  What the guest overwrites from
+ * then on is copied before. */
+#include "blockops/copy_job.h"
+#include "blockops/steps.h"
+
+static void prepare(struct qmpsnap_snapshot *s, const struct qmpsnap_error *changed)
+{
+	struct json_object *args = json_object_new_object();
+	struct json_object *actions = json_object_new_array();
+	struct qmpsnap_error err = {0};
+
+	if (changed)
+		err = *changed;
+	copy_jobs_share(s);
+	for (size_t i = 0; i < s->n_disks; i++) {
+		struct json_object *action = json_object_new_object();
+		json_put_string(action, "type", "blockdev-backup");
+		json_object_object_add(action, "data", copy_job_arguments(&s->disks[i]));
+		json_object_array_add(actions, action);
+	}
+	json_object_object_add(args, "actions", actions);
+	s->transaction_request = qmp_request_new("transaction", args);
+	if (!s->transaction_request && !changed)
+		error_no_memory(&err);
+	flow_done(&s->flow, &err);
+}
+
+void backup_prepare(struct flow *f, void *self)
+{
+	(void)f;
+	devices_check(self, prepare);
+}
+
+static void on_begun(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	(void)result;
+	if (!err)
+		clock_gettime(CLOCK_REALTIME, &s->instant);
+	flow_done(&s->flow, err);
+}
+
+void backup_begin(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmp_request *request = s->transaction_request;
+
+	(void)f;
+	s->transaction_request = NULL;
+	qmp_send(s->qmp, request, 0, on_begun, s);
+}

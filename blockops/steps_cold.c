@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The cold copy: what qemu-img reads while the guest stands still, by our `stop` or by that of
+ * others.  A `stop` ends with all of QEMU's caches flushed into the files. */
+#include "blockops/steps.h"
+
+#include <string.h>
+
+enum { HOLDING_TOLD_MS = 1000 }; /* much less than SNAPSHOT_PAUSE_MS */
+
+bool cold_pause_applies(const void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+
+	return s->is_guard || guest_is_running(&s->guest);
+}
+
+/* The guest is held on purpose, and perhaps frozen in that: the guard need not end us for it, for
+ * as long as we say so. */
+static void keep_telling(struct qmpsnap_snapshot *s)
+{
+	guard_tell_holding(s);
+	if (s->freeze.in_doubt)
+		guard_tell_thawing(s);
+	snapshot_after(s, HOLDING_TOLD_MS, keep_telling);
+}
+
+static void end_copy(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	s->holding = false;
+	snapshot_timer_stop(s);
+	flow_done(&s->flow, err);
+}
+
+static void say_resumed(struct qmpsnap_error *err)
+{
+	error_set(err, QMPSNAP_QEMU,
+		"somebody continued the guest while its disks were being copied, so the copy is of "
+		"no one instant");
+	error_hint(err, "run it again");
+}
+
+/* Only while the guest stands still as it did is the copy one instant. */
+static bool stands_still(const struct qmpsnap_snapshot *s, const char *status)
+{
+	const char *expected = s->stopped ? "paused" : s->guest.status;
+
+	return status && expected && strcmp(status, expected) == 0;
+}
+
+static void on_status_after(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	struct qmpsnap_error mine;
+
+	if (!err && !flow_failed(&s->flow) && !stands_still(s, json_string(result, "status"))) {
+		say_resumed(&mine);
+		err = &mine;
+	}
+	if (!err && !flow_failed(&s->flow)) {
+		s->detached = true;
+		snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_pending_upload");
+	}
+	end_copy(s, err);
+}
+
+static void after_copies(struct qmpsnap_snapshot *s)
+{
+	qmp_execute(s->qmp, "query-status", NULL, on_status_after, s);
+}
+
+static void copy_disks(struct qmpsnap_snapshot *s, const struct qmpsnap_error *changed)
+{
+	if (changed || flow_failed(&s->flow)) {
+		end_copy(s, changed);
+		return;
+	}
+	clock_gettime(CLOCK_REALTIME, &s->instant);
+	name_time(s->result.instant, &s->instant);
+	convert_disks(s, after_copies);
+}
+
+static void on_status_before(
+	struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	struct qmpsnap_error mine;
+
+	if (!err && !flow_failed(&s->flow) && !stands_still(s, json_string(result, "status"))) {
+		say_resumed(&mine);
+		err = &mine;
+	}
+	if (err || flow_failed(&s->flow)) {
+		end_copy(s, err);
+		return;
+	}
+	if (s->stopped)
+		keep_telling(s);
+	devices_check(s, copy_disks);
+}
+
+void cold_copy(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	s->holding = true;
+	qmp_execute(s->qmp, "query-status", NULL, on_status_before, s);
+}
+
+/* The end of a copy that was given up comes through the disk loop. */
+void cold_copy_cancel(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	s->holding = false;
+	snapshot_timer_stop(s);
+	convert_cancel(s);
+}
+
+void cold_on_event(struct qmpsnap_snapshot *s, const char *name)
+{
+	struct qmpsnap_error err;
+
+	if (!s->holding || strcmp(name, "RESUME") != 0)
+		return;
+	/* Whoever stops it from now on isn't us. */
+	if (s->stopped)
+		pause_over(s);
+	say_resumed(&err);
+	flow_cancel(&s->flow, &err);
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The guest's agent, and the guest's file systems frozen around the instant.  They are thawed
+ * whatever happens, and that is confirmed by their status. */
+#include "base/log.h"
+#include "blockops/steps.h"
+
+#include <string.h>
+
+enum {
+	TICK_MS = 5000,
+	PATIENCE_TICKS = 6, /* for an agent that says nothing although its guest runs */
+};
+
+/* ---- agent ---- */
+
+bool agent_applies(const void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+
+	if (s->is_guard)
+		return s->agent != NULL;
+	if (s->quiesce == QMPSNAP_QUIESCE_REQUIRE)
+		return true;
+	return s->quiesce == QMPSNAP_QUIESCE_AUTO && s->qga_address && guest_is_running(&s->guest);
+}
+
+/* No agent: no snapshot, or one without a freeze. */
+static void no_agent(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	s->agent_absent = true;
+	if (s->quiesce == QMPSNAP_QUIESCE_REQUIRE || flow_failed(&s->flow)) {
+		flow_done(&s->flow, err);
+		return;
+	}
+	log_line(QMPSNAP_LOG_WARNING,
+		"%s; the file systems won't be frozen, and the images be "
+		"crash-consistent",
+		err->message);
+	flow_done(&s->flow, NULL);
+}
+
+static void on_synced(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	(void)result;
+	if (err)
+		no_agent(s, err);
+	else
+		flow_done(&s->flow, NULL);
+}
+
+static bool may_freeze(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (!s->qga_address) {
+		error_set(err, QMPSNAP_USAGE, "a freeze is required, and no guest agent named");
+		error_hint(err, "--qga names the agent's socket");
+		return false;
+	}
+	if (!guest_is_running(&s->guest))
+		return error_set(err, QMPSNAP_AGENT,
+			"the guest doesn't run (%s), so that its agent can't freeze anything",
+			s->guest.status ? s->guest.status : "unknown");
+	return true;
+}
+
+void agent_begin(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmp_address address;
+	struct qmpsnap_error err;
+
+	if (!may_freeze(s, &err)) {
+		flow_done(f, &err);
+		return;
+	}
+	if (!qmp_address_parse(s->qga_address, &address, &err)) {
+		error_wrap(&err, "guest agent");
+		flow_done(f, &err);
+		return;
+	}
+	s->agent = agent_open(s->loop, &address, 0, &err);
+	if (s->agent)
+		agent_sync(s->agent, on_synced, s);
+	else
+		no_agent(s, &err);
+}
+
+void agent_cancel(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	if (s->agent)
+		agent_give_up(s->agent);
+}
+
+static void on_agent_closed(void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	flow_done(&s->flow, NULL);
+}
+
+void agent_end(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct agent *agent = s->agent;
+
+	if (s->is_guard && s->freeze.in_doubt && agent && !agent_is_lost(agent)) {
+		flow_done(f, NULL); /* it is needed on */
+		return;
+	}
+	s->agent = NULL;
+	if (agent)
+		agent_close(agent, on_agent_closed, s);
+	else
+		flow_done(f, NULL);
+}
+
+/* ---- Thawing, until it is done ---- */
+
+/* An agent of a paused guest can't answer, and is waited for unless it is an undo that waits, which
+ * the guard then goes on with.  The guard itself undoes the rest first, and lets go of the monitor:
+ * it goes on without. */
+static bool loses_patience(const struct qmpsnap_snapshot *s)
+{
+	return s->is_guard || !s->paused_by_others || (s->flow.unwinding && s->guard);
+}
+
+/* While it is waited for, the guard is told that this process hasn't hung. */
+static void tick(struct qmpsnap_snapshot *s)
+{
+	guard_tell_thawing(s);
+	s->thaw_ticks += loses_patience(s) || s->thaw_ticks < 2;
+	if (s->thaw_ticks == 2)
+		log_line(QMPSNAP_LOG_WARNING,
+			"the guest's file systems may be frozen: waiting for its agent to thaw "
+			"them");
+	if (s->thaw_ticks == PATIENCE_TICKS)
+		freeze_give_up(&s->freeze);
+	snapshot_after(s, TICK_MS, tick);
+}
+
+static void end_thaw(struct qmpsnap_snapshot *s, freeze_fn *then)
+{
+	s->thaw_ticks = 0;
+	guard_tell_thawing(s);
+	snapshot_after(s, TICK_MS, tick);
+	freeze_end(&s->freeze, then, s);
+}
+
+static void thaw_ended(struct qmpsnap_snapshot *s)
+{
+	snapshot_timer_stop(s);
+	if (!s->freeze.in_doubt)
+		guard_tell_thawed(s);
+}
+
+/* ---- freeze ---- */
+
+bool freeze_applies(const void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+
+	return agent_applies(s) && !s->agent_absent;
+}
+
+static void on_thawed_again(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	thaw_ended(s);
+	if (!err)
+		log_line(QMPSNAP_LOG_WARNING,
+			"the file systems weren't frozen, so that the images will be "
+			"crash-consistent: %s",
+			s->freeze_err.message);
+	flow_done(&s->flow, err);
+}
+
+static void not_frozen(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	s->freeze_err = *err;
+	if (s->quiesce == QMPSNAP_QUIESCE_REQUIRE || flow_failed(&s->flow))
+		flow_done(&s->flow, err);
+	else
+		end_thaw(s, on_thawed_again);
+}
+
+static void on_frozen(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	if (err)
+		not_frozen(s, err);
+	else
+		flow_done(&s->flow, NULL);
+}
+
+void guest_freeze(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmpsnap_error err;
+
+	(void)f;
+	s->freeze = (struct freeze){.agent = s->agent};
+	if (s->paused_by_others) {
+		error_set(&err, QMPSNAP_AGENT,
+			"the guest was paused by others, so that its agent can't freeze anything");
+		not_frozen(s, &err);
+		return;
+	}
+	freeze_begin(&s->freeze, s->freeze_deadline_ms, on_frozen, s);
+}
+
+void freeze_cancel(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	freeze_give_up(&s->freeze);
+}
+
+/* ---- thaw ---- */
+
+static void claim_consistency(struct qmpsnap_snapshot *s)
+{
+	if (s->freeze.frozen && s->freeze.thawed_well)
+		s->result.consistency = "filesystem";
+	else if (s->freeze.frozen)
+		log_line(QMPSNAP_LOG_WARNING,
+			"nobody can tell that the file systems were frozen up to the instant, "
+			"since the thaw wasn't answered well: the images count as "
+			"crash-consistent");
+}
+
+static void on_thawed(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	thaw_ended(s);
+	if (!err)
+		claim_consistency(s);
+	flow_done(&s->flow, err);
+}
+
+void guest_thaw(struct flow *f, void *self)
+{
+	(void)f;
+	end_thaw(self, on_thawed);
+}
+
+void freeze_on_event(struct qmpsnap_snapshot *s, const char *name)
+{
+	if (strcmp(name, "STOP") == 0) {
+		s->paused_by_others = !s->stopped;
+	} else if (strcmp(name, "RESUME") == 0) {
+		if (s->paused_by_others && s->freeze.in_doubt)
+			freeze_hurry(&s->freeze);
+		s->paused_by_others = false;
+	}
+}
+
+/* ---- Undo ---- */
+
+static void on_status(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	(void)result;
+	flow_done(&s->flow, err ? NULL : &s->freeze_err);
+}
+
+/* With QEMU's end ends the freeze, and the agent's connection may tell of it first. */
+static void on_unfrozen(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	thaw_ended(s);
+	if (err && !snapshot_qemu_is_gone(s)) {
+		s->freeze_err = *err;
+		if (s->guard)
+			error_hint(&s->freeze_err, "the guard process goes on trying; in the guest "
+						   "fsfreeze --unfreeze MOUNTPOINT does it, too");
+		qmp_execute(s->qmp, "query-status", NULL, on_status, s);
+	} else {
+		flow_done(&s->flow, NULL);
+	}
+}
+
+void guest_unfreeze(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	if (s->freeze.in_doubt && !snapshot_qemu_is_gone(s)) {
+		end_thaw(s, on_unfrozen);
+	} else {
+		thaw_ended(s);
+		flow_done(f, NULL);
+	}
+}

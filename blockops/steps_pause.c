@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pause: several disks of a running guest get their one instant between `stop` and `cont`,
+ * where nothing else happens: the requests are made beforehand and no line is written. */
+#include "blockops/steps.h"
+
+#include <string.h>
+
+/* ---- pause ---- */
+
+bool pause_applies(const void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+
+	return s->multi && !s->faults.no_stop;
+}
+
+static void on_stopped(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	(void)result;
+	s->stop_answered = !err;
+	flow_done(&s->flow, err);
+}
+
+/* `stop` succeeds on a guest that doesn't run, too, and the `cont` after it would then continue
+ * what others had stopped since the guest was inspected. */
+static void on_status_before(
+	struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	const char *status = json_string(result, "status");
+	struct qmpsnap_error mine;
+
+	if (!err && !flow_failed(&s->flow) && (!status || strcmp(status, "running") != 0)) {
+		error_set(&mine, QMPSNAP_QEMU,
+			"the guest was stopped by others while its snapshot was being prepared");
+		error_hint(&mine, "run it again");
+		err = &mine;
+	}
+	if (err || flow_failed(&s->flow)) {
+		guard_tell_running(s);
+		flow_done(&s->flow, err);
+		return;
+	}
+	struct qmp_request *stop = s->stop_request;
+	s->stop_request = NULL;
+	s->stopped = true; /* before the answer: a lost answer is undone too */
+	s->stopped_ns = uv_hrtime();
+	qmp_send(s->qmp, stop, 0, on_stopped, s);
+}
+
+void guest_pause(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	s->stop_request = qmp_request_new("stop", NULL);
+	s->status_request = qmp_request_new("query-status", NULL);
+	s->cont_request = qmp_request_new("cont", NULL);
+	if (!s->stop_request || !s->status_request || !s->cont_request) {
+		struct qmpsnap_error err;
+		error_no_memory(&err);
+		flow_done(f, &err);
+		return;
+	}
+	qmp_execute(s->qmp, "query-status", NULL, on_status_before, s);
+}
+
+void pause_over(struct qmpsnap_snapshot *s)
+{
+	s->stopped = false;
+	guard_tell_running(s);
+	s->result.stopped_ms += (double)(uv_hrtime() - s->stopped_ns) / 1e6;
+}
+
+/* ---- What others do meanwhile ---- */
+
+static void say_continued(struct qmpsnap_error *err)
+{
+	error_set(err, QMPSNAP_QEMU,
+		"somebody continued the guest while its disks were being switched, so they have no "
+		"common instant");
+	error_hint(err, "run it again");
+}
+
+/* Several disks that don't become images in one transaction. */
+static bool switches_in_turn(const struct qmpsnap_snapshot *s)
+{
+	return s->n_disks > 1 &&
+	       (s->decision.method == METHOD_FILTER || s->decision.method == METHOD_MIRROR);
+}
+
+void pause_on_event(struct qmpsnap_snapshot *s, const char *name)
+{
+	const bool goes_on = strcmp(name, "RESUME") == 0 || strcmp(name, "WAKEUP") == 0;
+	struct qmpsnap_error err;
+
+	if (!goes_on || s->continuing)
+		return;
+	say_continued(&err);
+	/* QEMU tells what came before our stop ahead of its answer. */
+	if (s->stopped && s->stop_answered) {
+		pause_over(s); /* whoever stops it from now on isn't us */
+		flow_cancel(&s->flow, &err);
+	}
+	if (s->result.instant[0] || guest_is_running(&s->guest))
+		return;
+	s->resumed_by_others = true;
+	if (s->result.consistency && strcmp(s->result.consistency, "paused") == 0)
+		s->result.consistency = "crash";
+	if (switches_in_turn(s))
+		flow_cancel(&s->flow, &err);
+}
+
+/* ---- resume ---- */
+
+static void on_resumed(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	(void)result;
+	if (!err)
+		pause_over(s);
+	flow_done(&s->flow, err);
+}
+
+static bool is_paused(struct json_object *result)
+{
+	const char *status = json_string(result, "status");
+
+	return status && strcmp(status, "paused") == 0;
+}
+
+/* Others may have continued and stopped the guest: their events come ahead of this answer. */
+static void on_status_at_end(
+	struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	struct qmp_request *cont = s->cont_request;
+	struct qmpsnap_error mine;
+
+	if (!err && s->stopped && !is_paused(result)) {
+		pause_over(s);
+		say_continued(&mine);
+		err = &mine;
+	}
+	if (err || !s->stopped) {
+		flow_done(&s->flow, err);
+		return;
+	}
+	s->cont_request = NULL;
+	s->continuing = true;
+	qmp_send(s->qmp, cont, 0, on_resumed, s);
+}
+
+void guest_resume(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+	struct qmp_request *status = s->status_request;
+
+	(void)f;
+	s->status_request = NULL;
+	qmp_send(s->qmp, status, 0, on_status_at_end, s);
+}
+
+/* ---- Undo ---- */
+
+bool pause_waits_on(const struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	return err && err->code == QMPSNAP_DEADLINE && s->stopped && !snapshot_qemu_is_gone(s);
+}
+
+static void on_unpaused(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	(void)result;
+	if (pause_waits_on(s, err)) {
+		guest_unpause(&s->flow, s);
+		return;
+	}
+	if (!err)
+		pause_over(s);
+	flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
+}
+
+/* Continues only a guest that is paused: any other state is not our stop's any more. */
+static void on_status(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	if (pause_waits_on(s, err)) {
+		guest_unpause(&s->flow, s);
+		return;
+	}
+	if (err || !s->stopped || !is_paused(result)) {
+		if (!err && s->stopped)
+			pause_over(s);
+		flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
+		return;
+	}
+	s->continuing = true;
+	qmp_execute(s->qmp, "cont", NULL, on_unpaused, s);
+}
+
+void guest_unpause(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	if (!s->stopped || snapshot_qemu_is_gone(s))
+		flow_done(f, NULL);
+	else
+		qmp_execute(s->qmp, "query-status", NULL, on_status, s);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * For the method `cold`: which files the disks are, found through QEMU's block graph and opened as
+ * QEMU sees them.  Nothing is touched. */
+#include "blockops/source.h"
+#include "blockops/steps.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- Opening what QEMU has open ---- */
+
+static bool is_same_file(const struct stat *a, const struct stat *b)
+{
+	if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
+		return a->st_rdev == b->st_rdev;
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* A name may lead elsewhere by now; what QEMU reads and writes is among its descriptors. */
+static bool qemu_has_open(int pid, int fd, const char *filename, struct qmpsnap_error *err)
+{
+	char folder[32];
+	struct stat ours, its;
+	bool found = false;
+	const struct dirent *entry;
+
+	(void)snprintf(folder, sizeof(folder), "/proc/%d/fd", pid);
+	DIR *dir = opendir(folder);
+	if (!dir || fstat(fd, &ours) < 0) {
+		error_errno(err, QMPSNAP_REFUSED, errno, "QEMU's open files can't be looked at");
+		error_hint(err, "run qmpsnap as root or as QEMU's user, or take another method");
+		if (dir)
+			closedir(dir);
+		return false;
+	}
+	while (!found && (entry = readdir(dir)))
+		found = fstatat(dirfd(dir), entry->d_name, &its, 0) == 0 &&
+			is_same_file(&ours, &its);
+	closedir(dir);
+	return found || error_set(err, QMPSNAP_REFUSED,
+				"%s isn't the file that QEMU has open under that name", filename);
+}
+
+/* As QEMU sees it: its root and its working folder may not be ours. */
+static int open_of_qemu(const char *filename, void *data, struct qmpsnap_error *err)
+{
+	const struct qmpsnap_snapshot *s = data;
+	const int pid = qmp_peer_pid(s->qmp);
+	char path[PATH_MAX];
+
+	if (pid <= 0) {
+		error_set(err, QMPSNAP_REFUSED, "QEMU's process isn't known on this host");
+		error_hint(err, "connect to its monitor by a unix socket, or take another method");
+		return -1;
+	}
+	const int len = snprintf(path, sizeof(path), "/proc/%d/%s/%s", pid,
+		filename[0] == '/' ? "root" : "cwd", filename);
+	const int fd = len < (int)sizeof(path) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+	if (fd < 0) {
+		error_errno(err, QMPSNAP_REFUSED, errno, "%s", filename);
+		return -1;
+	}
+	if (qemu_has_open(pid, fd, filename, err))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* ---- The step ---- */
+
+static void find_source(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
+{
+	const struct source_graph graph = {
+		.nodes = s->block_nodes, .graph = s->block_graph, .open = open_of_qemu, .data = s};
+	struct qmpsnap_error err = {0};
+
+	d->source = source_of_node(&graph, d->node, d->virtual_size_bytes, &err);
+	if (!d->source) {
+		error_wrap(&err, "disk %s can't be taken by the method cold", d->label);
+		if (!err.hint[0])
+			error_hint(&err, "take another method, which reads the disk through QEMU");
+	}
+	disk_done(s, &err);
+}
+
+static void on_graph(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	if (err) {
+		flow_done(&s->flow, err);
+		return;
+	}
+	s->block_graph = json_object_get(result);
+	disks_in_order(s, find_source, NULL);
+}
+
+static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	if (err) {
+		flow_done(&s->flow, err);
+		return;
+	}
+	s->block_nodes = json_object_get(result);
+	qmp_execute(s->qmp, "x-debug-query-block-graph", NULL, on_graph, s);
+}
+
+/* A job writes while the guest stands still. */
+static void on_jobs(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	struct qmpsnap_error mine;
+
+	if (!err && json_length(result) > 0) {
+		const char *job = json_string(json_object_array_get_idx(result, 0), "device");
+		error_set(&mine, QMPSNAP_REFUSED,
+			"the block job %s runs, and would go on writing during a cold copy",
+			job ? job : "of somebody");
+		error_hint(&mine, "wait until it has ended, or take another method");
+		err = &mine;
+	}
+	if (err) {
+		flow_done(&s->flow, err);
+		return;
+	}
+	struct json_object *args = json_object_new_object();
+	json_put_bool(args, "flat", true);
+	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, s);
+}
+
+void sources_find(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	(void)f;
+	qmp_execute(s->qmp, "query-block-jobs", NULL, on_jobs, s);
+}
+
+void sources_close(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	for (size_t i = 0; i < s->n_disks; i++) {
+		source_free(s->disks[i].source);
+		s->disks[i].source = NULL;
+	}
+	json_object_put(s->block_nodes);
+	json_object_put(s->block_graph);
+	s->block_nodes = s->block_graph = NULL;
+	flow_done(f, NULL);
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A set of images back onto its disks.  First all targets are looked at, then all images are
+ * fetched and found right, then converted where need be, and only at the end the files take their
+ * places, one right after the other.  A block device has no such end: it is written to once all
+ * images are there and right. */
+#include "base/error.h"
+#include "base/json.h"
+#include "base/names.h"
+#include "images/images.h"
+#include "images/target.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void images_restore_free(struct qmpsnap_images *op)
+{
+	for (size_t i = 0; i < op->n_restoring; i++)
+		target_drop(&op->restoring[i]);
+	free(op->restoring);
+}
+
+static struct target *current(const struct qmpsnap_images *op)
+{
+	return &op->restoring[op->at];
+}
+
+static bool all_done(const struct qmpsnap_images *op)
+{
+	return op->at >= op->n_restoring;
+}
+
+/* Whether it is over, by an error or a cancel. */
+static bool is_over(struct qmpsnap_images *op, const struct qmpsnap_error *err)
+{
+	if (!err && !op->cancelled)
+		return false;
+	images_end(op, err);
+	return true;
+}
+
+/* ---- The files take their places ---------------------------------------------------------- */
+
+static void place_all(void *self, struct qmpsnap_error *err)
+{
+	struct qmpsnap_images *op = self;
+
+	for (size_t i = 0; i < op->n_restoring; i++) {
+		if (!target_check(&op->restoring[i], err))
+			return;
+	}
+	for (size_t i = 0; i < op->n_restoring; i++) {
+		if (!target_place(&op->restoring[i], err)) {
+			error_hint(err, "%zu of %zu disks of the set have been put back", i,
+				op->n_restoring);
+			return;
+		}
+		struct json_object *record = json_object_array_get_idx(op->images, i);
+		json_put_string(record, "path", op->restoring[i].path);
+		(void)json_object_array_add(op->dealt, json_object_get(record));
+	}
+}
+
+static void placed(const struct qmpsnap_error *err, void *self)
+{
+	images_end(self, err);
+}
+
+/* ---- Conversion --------------------------------------------------------------------------- */
+
+static void convert_next(struct qmpsnap_images *op);
+
+static void converted(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_images *op = data;
+
+	op->program = NULL;
+	if (is_over(op, err))
+		return;
+	temp_drop(&current(op)->spool);
+	op->at++;
+	convert_next(op);
+}
+
+/* The source's format is said, never probed. */
+static bool convert(struct qmpsnap_images *op, struct qmpsnap_error *err)
+{
+	const struct target *t = current(op);
+	struct json_object *record = images_record(op);
+	char *argv[12] = {"qemu-img", "convert", "-f",
+		shelf_says(record, "disk_format", "raw") ? "raw" : "qcow2", "-O",
+		(char *)name_format(t->format)};
+	char what[320];
+	size_t n = 6;
+	const int64_t size = json_int(record, "virtual_size", 0);
+	const struct program_options options = {.loop = op->loop,
+		.argv = argv,
+		.in_fd = t->spool.fd,
+		.out_fd = t->is_device ? t->device_fd : t->file.fd,
+		.work_bytes = size > 0 ? (uint64_t)size : 0,
+		.what = what,
+		.done = converted,
+		.data = op};
+
+	if (t->is_device)
+		argv[n++] = "-n"; /* it needn't be made */
+	argv[n++] = PROGRAM_IN;
+	argv[n] = PROGRAM_OUT;
+	(void)snprintf(what, sizeof(what), "putting image %s back", images_name(record));
+	op->program = program_start(&options, err);
+	return op->program != NULL;
+}
+
+static void check_target(void *self, struct qmpsnap_error *err)
+{
+	(void)target_check(current(self), err);
+}
+
+static void target_checked(const struct qmpsnap_error *err, void *self)
+{
+	struct qmpsnap_images *op = self;
+	struct qmpsnap_error mine;
+
+	if (!is_over(op, err) && !convert(op, &mine))
+		images_end(op, &mine);
+}
+
+static void convert_next(struct qmpsnap_images *op)
+{
+	while (!all_done(op) && !current(op)->converts)
+		op->at++;
+	if (all_done(op))
+		work_start(&op->work, op->loop, place_all, placed, op);
+	else
+		work_start(&op->work, op->loop, check_target, target_checked, op);
+}
+
+/* ---- Bytes -------------------------------------------------------------------------------- */
+
+static void fetch_next(struct qmpsnap_images *op);
+
+static void fetched(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_images *op = data;
+
+	op->fetch = NULL;
+	if (is_over(op, err))
+		return;
+	op->at++;
+	fetch_next(op);
+}
+
+static void fetch_next(struct qmpsnap_images *op)
+{
+	if (!all_done(op)) {
+		(void)snprintf(op->path, sizeof(op->path), "%s", current(op)->path);
+		images_fetch(op, target_first_fd(current(op)), fetched);
+		return;
+	}
+	op->at = 0;
+	convert_next(op);
+}
+
+/* ---- Targets ------------------------------------------------------------------------------ */
+
+/* "DISK=PATH" for this disk; for a single image also "PATH".  NULL: none. */
+static const char *path_for(const struct qmpsnap_images *op, struct json_object *record, bool *used)
+{
+	const char *disk = json_string(record, "qmpsnap_disk");
+	const size_t len = disk ? strlen(disk) : 0;
+
+	for (size_t i = 0; i < op->n_targets; i++) {
+		const char *target = op->targets[i];
+		const bool for_it = disk && strncmp(target, disk, len) == 0 && target[len] == '=';
+		if (!for_it && !(json_length(op->images) == 1 && op->n_targets == 1))
+			continue;
+		used[i] = true;
+		return target + (for_it ? len + 1 : 0);
+	}
+	return NULL;
+}
+
+/* "raw:PATH", "qcow2:PATH" */
+static const char *take_format(const char *path, enum qmpsnap_format *format)
+{
+	static const enum qmpsnap_format formats[] = {QMPSNAP_RAW, QMPSNAP_QCOW2};
+
+	for (size_t i = 0; path && i < 2; i++) {
+		const size_t len = strlen(name_format(formats[i]));
+		if (strncmp(path, name_format(formats[i]), len) != 0 || path[len] != ':')
+			continue;
+		*format = formats[i];
+		return path + len + 1;
+	}
+	return path;
+}
+
+static bool check_path(const struct qmpsnap_images *op, const char *path,
+	struct json_object *record, struct qmpsnap_error *err)
+{
+	const char *disk = json_string(record, "qmpsnap_disk");
+
+	if (path)
+		return true;
+	error_set(err, QMPSNAP_USAGE, "nothing says where disk %.64s of the set goes",
+		disk ? disk : "?");
+	error_hint(err,
+		"--target %.64s=PATH; or name a single image of the set by its id (%zu "
+		"images are meant)",
+		disk ? disk : "DISK", json_length(op->images));
+	return false;
+}
+
+static bool check_used(const struct qmpsnap_images *op, const bool *used, struct qmpsnap_error *err)
+{
+	for (size_t i = 0; i < op->n_targets; i++) {
+		if (!used[i])
+			return error_set(err, QMPSNAP_USAGE,
+				"--target %.200s: no image of such a disk is meant",
+				op->targets[i]);
+		for (size_t j = 0; j < i; j++) {
+			if (strcmp(op->restoring[i].path, op->restoring[j].path) == 0)
+				return error_set(err, QMPSNAP_USAGE, "two images go to %s",
+					op->restoring[i].path);
+		}
+	}
+	return true;
+}
+
+static bool open_all(struct qmpsnap_images *op, bool *used, struct qmpsnap_error *err)
+{
+	for (size_t i = 0; i < op->n_restoring; i++) {
+		struct json_object *record = json_object_array_get_idx(op->images, i);
+		struct target_wish wish = {.path = path_for(op, record, used),
+			.record = record,
+			.format = op->format,
+			.force = op->force,
+			.scratch_dir = op->scratch_dir};
+		wish.path = take_format(wish.path, &wish.format);
+		if (!check_path(op, wish.path, record, err) ||
+			!target_open(&op->restoring[i], &wish, err))
+			return false;
+	}
+	return check_used(op, used, err);
+}
+
+static void open_targets(void *self, struct qmpsnap_error *err)
+{
+	struct qmpsnap_images *op = self;
+	bool *used = calloc(op->n_targets + 1, sizeof(*used));
+
+	if (!used)
+		error_no_memory(err);
+	else
+		(void)open_all(op, used, err);
+	free(used);
+}
+
+static void targets_opened(const struct qmpsnap_error *err, void *self)
+{
+	struct qmpsnap_images *op = self;
+
+	if (!is_over(op, err))
+		fetch_next(op);
+}
+
+void images_restore(struct qmpsnap_images *op)
+{
+	const size_t n = json_length(op->images);
+	struct qmpsnap_error err;
+
+	for (size_t i = 1; i < n; i++) {
+		struct json_object *record = json_object_array_get_idx(op->images, i);
+		if (strcmp(shelf_set(record),
+			    shelf_set(json_object_array_get_idx(op->images, 0))) == 0)
+			continue;
+		error_set(&err, QMPSNAP_USAGE, "the images that are meant belong to several sets");
+		images_end(op, &err);
+		return;
+	}
+	op->restoring = n ? calloc(n, sizeof(*op->restoring)) : NULL;
+	if (!op->restoring) {
+		if (n)
+			error_no_memory(&err);
+		else
+			error_set(&err, QMPSNAP_STORE, "there is no such image");
+		images_end(op, &err);
+		return;
+	}
+	op->n_restoring = n;
+	for (size_t i = 0; i < n; i++)
+		target_init(&op->restoring[i]);
+	work_start(&op->work, op->loop, open_targets, targets_opened, op);
+}

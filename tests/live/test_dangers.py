@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The known dangers (blockops/dangers.c) on a QEMU that has them: the guest lives.
+
+A real Linux writes all the time to a disk that an iothread serves.  QMPSNAP_REPEAT says how many
+snapshots in a row; without it 5, or 50 with QMPSNAP_LONG=1."""
+import os
+import subprocess
+import unittest
+
+import blocks
+import images
+import lab
+from lab import MIB, SLOTS, Disk, LabTest
+
+REPEAT = int(os.environ.get("QMPSNAP_REPEAT", 50 if os.environ.get("QMPSNAP_LONG") == "1" else 5))
+WARM_UP = SLOTS + 20
+
+
+def builds_known_good():
+    """By the version that QEMU itself prints: (major, minor, micro) of the good ones' first."""
+    text = subprocess.run([lab.QEMU, "--version"], capture_output=True, text=True, check=True)
+    version = tuple(map(int, text.stdout.split("version ")[1].split()[0].split("(")[0].split(".")))
+    return version[:2] in ((10, 0), (11, 1)) and version[2] >= {10: 13, 11: 3}[version[0]]
+
+
+class Iothread(LabTest):
+    def busy_guest(self, device):
+        blk = device == "virtio-blk-pci"
+        options = ["-object", "iothread,id=io0"]
+        if not blk:
+            options += ["-global", "virtio-scsi-pci.iothread=io0"]
+        disk = Disk(32 * MIB, device=f"{device},iothread=io0" if blk else device)
+        guest = self.guest(disk, job="write", options=options)
+        guest.wait_count(WARM_UP)
+        return guest
+
+    def image_holds(self, guest, first):
+        path, fmt = self.image_of(guest)
+        images.assert_clean(path, fmt)
+        raw = images.to_raw(path, fmt, guest.folder / "image.raw")
+        number, bad = blocks.verify(raw, SLOTS)
+        self.assertEqual(bad, 0)
+        self.assertGreaterEqual(number, first)
+        for file in guest.store.iterdir():
+            file.unlink()
+
+    def taken_again_and_again(self, device):
+        guest = self.busy_guest(device)
+        before = guest.state()
+        wanted = "stream" if builds_known_good() else "backup"
+        for _ in range(REPEAT):
+            first = guest.counted()
+            started = guest.snapshot()
+            self.assert_done(started)
+            self.assertEqual(started.result["method"], wanted)
+            if wanted == "backup":
+                self.assertIn("iothread", started.result["reason"])
+            self.image_holds(guest, first)
+            self.assert_nothing_left(guest, before)
+        guest.wait_count(guest.counted() + 1)
+
+    def test_virtio_blk(self):
+        self.taken_again_and_again("virtio-blk-pci")
+
+    def test_virtio_scsi(self):
+        self.taken_again_and_again("scsi-hd")
+
+    def test_by_name_it_is_refused(self):
+        if builds_known_good():
+            self.skipTest("this QEMU does well with iothreads")
+        guest = self.busy_guest("virtio-blk-pci")
+        before = guest.state()
+        for flavour in ("auto", "filter", "job"):
+            with self.subTest(flavour=flavour):
+                started = guest.snapshot("--method", "stream", "--flavour", flavour)
+                self.assertEqual(started.wait(), 3, started.describe())
+                self.assertIn("iothread", started.result["error"]["message"])
+                self.assert_nothing_left(guest, before)
+
+
+if __name__ == "__main__":
+    unittest.main()

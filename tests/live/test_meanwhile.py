@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What others do to the guest while a snapshot of it is under way."""
+import signal
+import subprocess
+import unittest
+
+import images
+import tool
+from lab import KIB, MIB, Disk, LabTest
+from monitor import MonitorError
+from tool import FAULTY, GUARD
+
+REFUSED, QEMU, VIEW = 3, 4, 6
+SIZE = 16 * MIB
+
+
+class MeanwhileTest(LabTest):
+    METHOD = ("--method", "stream", "--flavour", "filter")
+    EXPORTED = True  # what is read are exports
+    UNPLUGGED = 0  # with a disk of -drive, whose jobs QEMU cancels when it is unplugged
+
+    def begin(self, *disks, **options):
+        """A snapshot that is under way: (guest, its state before, the command)."""
+        guest = self.guest(*(disks or (Disk(SIZE),)), **options)
+        if options.get("job"):
+            guest.wait_count(1)
+        for number, disk in enumerate(guest.disks):
+            if disk.size >= SIZE:
+                guest.write(disk, 0, 8 * MIB, 1 + number)
+                guest.write(disk, 4 * MIB, MIB, 0x77)
+        before = guest.state()
+        started = guest.snapshot(*self.METHOD, "--speed", "4M")
+        started.wait_instant()
+        self.assertIsNone(started.result, started.describe())
+        return guest, before, started
+
+    def assert_well(self, guest, before, started, number=0):
+        self.assert_done(started)
+        self.assert_image_is_reference(guest, number)
+        self.assert_nothing_left(guest, before)
+
+    def assert_well_while_paused(self, guest, before, started):
+        """QEMU before 8.2 lists a removed descriptor set until the guest runs and it looks again;
+        the file behind it is empty."""
+        self.assert_done(started)
+        for number in range(len(guest.disks)):
+            self.assert_image_is_reference(guest, number)
+        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]}, before)
+        guest.monitor.command("cont")
+        code, _, errors = tool.run("recover", "--qmp", guest.address)
+        self.assertEqual(code, 0, errors)
+        self.assert_nothing_left(guest, {**before, "status": "running"})
+
+    def assert_failed(self, guest, started, code):
+        self.assertEqual(started.wait(), code, started.describe())
+        self.assertEqual(started.result["exit_code"], code, started.describe())
+        self.assertEqual(started.result["images"], [])
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+        if guest.store.exists():
+            self.assertEqual(list(guest.store.iterdir()), [])
+
+
+class MeanwhileByFilter(MeanwhileTest):
+    # ---- the guest and its QEMU
+
+    def test_reset(self):
+        guest, before, started = self.begin()
+        guest.monitor.command("system_reset")
+        guest.write(guest.disks[0], 0, 2 * MIB, 0x55, keep_reference=False)
+        self.assert_well(guest, before, started)
+
+    def test_quit(self):
+        guest, _, started = self.begin(Disk(SIZE), Disk(SIZE, fmt="raw", style="drive"))
+        guest.monitor.command("quit")
+        guest.wait_end()
+        self.assert_failed(guest, started, QEMU)
+        for disk in guest.disks:
+            images.assert_clean(disk.path, disk.format)
+            images.assert_same(disk.path, disk.format, disk.reference, "raw")
+
+    def test_poweroff(self):
+        """The guest ends, and its QEMU with it."""
+        disk = Disk(SIZE)
+        guest, _, started = self.begin(disk, Disk(MIB, fmt="raw"), job="poweroff")
+        guest.qemu_io(guest.disks[1], f"write -P {ord('g'):#x} 0 {64 * KIB}")
+        guest.wait_end()
+        self.assert_failed(guest, started, QEMU)
+
+    def test_shutdown_of_a_guest_whose_qemu_stays(self):
+        """In run state `shutdown` the views still stand."""
+        guest, before, started = self.begin(Disk(SIZE, fmt="raw"), Disk(MIB, fmt="raw"),
+                                            job="poweroff", options=("-no-shutdown",))
+        guest.qemu_io(guest.disks[1], f"write -P {ord('g'):#x} 0 {64 * KIB}")
+        guest.monitor.wait_event("SHUTDOWN")
+        self.assert_done(started)
+        self.assert_image_is_reference(guest)
+        before["status"] = "shutdown"
+        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]}, before)
+
+    # ---- its run state
+
+    def test_paused_by_others(self):
+        guest, before, started = self.begin()
+        guest.monitor.command("stop")
+        before["status"] = "paused"
+        self.assert_well_while_paused(guest, before, started)
+
+    def test_continued_by_others(self):
+        guest, before, started = self.begin(paused=True)
+        guest.monitor.command("cont")
+        before["status"] = "running"
+        self.assert_well(guest, before, started)
+
+    def test_paused_several_disks(self):
+        guest, before, started = self.begin(Disk(SIZE), Disk(SIZE, fmt="raw"))
+        guest.monitor.command("stop")
+        before["status"] = "paused"
+        self.assert_well_while_paused(guest, before, started)
+
+    # ---- its disks
+
+    def unplug(self, style):
+        guest, before, started = self.begin(
+            Disk(SIZE, device="scsi-hd", style=style), Disk(SIZE, device="scsi-hd"))
+        guest.monitor.command("device_del", id="vd0")
+        guest.monitor.wait_event("DEVICE_DELETED")
+        if style == "drive" and self.UNPLUGGED:
+            self.assert_failed(guest, started, self.UNPLUGGED)
+            self.assertIn("unplugged", started.result["error"]["hint"])
+        else:
+            self.assert_done(started)
+            for number in range(2):
+                self.assert_image_is_reference(guest, number)
+        state = guest.state()
+        self.assertEqual([node for node in state["nodes"] if "qmpsnap" in node], [])
+        self.assertLessEqual(set(state["nodes"]), set(before["nodes"]))
+        before["roots"] = {qdev: node for qdev, node in before["roots"].items()
+                           if "vd0" not in qdev}
+        before["nodes"] = state["nodes"]
+        self.assert_nothing_left(guest, before)
+
+    def test_disk_unplugged(self):
+        self.unplug("blockdev")
+
+    def test_disk_unplugged_by_drive(self):
+        self.unplug("drive")
+
+    def resize(self, style, **name):
+        """QEMU refuses it, and the snapshot goes on; afterwards it works."""
+        guest, before, started = self.begin(Disk(SIZE, style=style))
+        if self.EXPORTED:
+            self.assertIsNotNone(started.wait_for(lambda e: e.get("step") == "export" and
+                                                  e.get("phase") == "end"))
+        root, = guest.state()["roots"].values()
+        for size in (SIZE // 4, 2 * SIZE):  # a view read past the end of its disk ends QEMU
+            for names in (name, {"node_name": root}):
+                with self.assertRaises(MonitorError):
+                    guest.monitor.command("block_resize", size=size, **names)
+        self.assert_well(guest, before, started)
+        guest.monitor.command("block_resize", size=2 * SIZE, **name)
+
+    def test_resize(self):
+        self.resize("blockdev", node_name="drive0")
+
+    def test_resize_by_drive(self):
+        self.resize("drive", device="drive0")
+
+    # ---- a migration
+
+    def migrate(self, guest):
+        """Its outcome."""
+        guest.monitor.command("migrate", uri="exec:cat >/dev/null")
+        while True:
+            status = guest.monitor.command("query-migrate").get("status")
+            if status in ("completed", "failed"):
+                return status
+
+    def test_migration(self):
+        """It fails while our nodes stand, and the guest runs on; afterwards it completes."""
+        guest, before, started = self.begin()
+        self.assertEqual(self.migrate(guest), "failed")
+        self.assert_well(guest, before, started)
+        self.assertEqual(self.migrate(guest), "completed")
+
+
+class JobOfOthers(MeanwhileTest):
+    def test_backup_by_another_tool(self):
+        guest, before, started = self.begin()
+        target = guest.folder / "other.qcow2"
+        images.create(target, "qcow2", SIZE)
+        guest.monitor.command("blockdev-add", driver="qcow2", node_name="other",
+                              file={"driver": "file", "filename": str(target)})
+        guest.monitor.command("blockdev-backup", device="drive0", target="other", sync="full",
+                              job_id="other")
+        guest.monitor.wait_event("BLOCK_JOB_COMPLETED")
+        guest.monitor.command("blockdev-del", node_name="other")
+        images.assert_same(target, "qcow2", guest.disks[0].reference, "raw")
+        self.assert_well(guest, before, started)
+
+
+class MeanwhileByJob(MeanwhileByFilter):
+    METHOD = ("--method", "stream", "--flavour", "job")
+    UNPLUGGED = VIEW
+
+
+class MeanwhileByBackup(MeanwhileByFilter):
+    METHOD = ("--method", "backup")
+    EXPORTED = False
+    UNPLUGGED = QEMU
+
+
+class ServerOfOthers(MeanwhileTest):
+    """QEMU has one NBD server; another tool's is never touched."""
+
+    def serving(self, *disks, **options):
+        guest = self.guest(*(disks or (Disk(SIZE),)), **options)
+        for disk in guest.disks:
+            guest.write(disk, 0, 8 * MIB, 0x11)
+        guest.monitor.command("nbd-server-start", addr={
+            "type": "unix", "data": {"path": str(guest.folder / "other.sock")}})
+        guest.monitor.command("block-export-add", type="nbd", id="other", node_name="drive0",
+                              name="other")
+        return guest, guest.state()
+
+    def assert_served(self, guest, before):
+        self.assertEqual(guest.state(), before)
+        self.assertTrue(guest.nbd_server_stands())
+        images.qemu_img("compare", "-f", "raw", "-F", "raw", guest.disks[0].reference,
+                        f"nbd+unix:///other?socket={guest.folder}/other.sock")
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+
+    def refused(self, *method):
+        guest, before = self.serving()
+        started = guest.snapshot(*method)
+        self.assert_failed(guest, started, REFUSED)
+        self.assertIn("backup", started.result["error"]["hint"])
+        self.assert_served(guest, before)
+
+    def test_stream_is_refused(self):
+        self.refused("--method", "stream")
+
+    def test_the_flavours_are_refused(self):
+        for flavour in ("filter", "job"):
+            with self.subTest(flavour=flavour):
+                self.refused("--flavour", flavour)
+
+    def auto(self, *disks, **options):
+        guest, before = self.serving(*disks, **options)
+        started = guest.snapshot()
+        self.assert_done(started)
+        self.assertEqual(started.result["method"], "backup", started.describe())
+        self.assertIn("NBD server", started.result["reason"])
+        for number in range(len(guest.disks)):
+            self.assert_image_is_reference(guest, number)
+        self.assert_served(guest, before)
+
+    def test_auto_takes_backup(self):
+        self.auto()
+
+    def test_auto_takes_backup_of_several_disks(self):
+        self.auto(Disk(SIZE), Disk(SIZE, fmt="raw", style="drive"))
+
+    def test_auto_takes_backup_of_a_paused_guest(self):
+        self.auto(paused=True)
+
+    def test_auto_where_backup_has_no_room(self):
+        """Then there is no method that serves: refused, and nothing is left."""
+        guest, before = self.serving()
+        started = guest.snapshot("--scratch-limit", "2M")
+        self.assert_failed(guest, started, REFUSED)
+        self.assert_served(guest, before)
+
+    def test_killed_after_the_change(self):
+        """The guard knows which method it was in the end."""
+        guest, before = self.serving()
+        for step in ("server", "spool", "target", "instant", "copy", "upload"):
+            with self.subTest(step=step):
+                done = subprocess.run(
+                    [FAULTY, "kill-after", step, guest.address, f"dir:{guest.store}", GUARD],
+                    stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                    check=False, env={"TMPDIR": str(guest.scratch),
+                                      "XDG_RUNTIME_DIR": str(guest.scratch)})
+                self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
+                if guest.store.exists():
+                    self.assertEqual(list(guest.store.iterdir()), [])
+                self.assert_served(guest, before)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What others do to the guest between the plan and the end of the instant: their run state stays,
+and no image is published that isn't of one instant."""
+import os
+import pathlib
+import signal
+import unittest
+
+import images
+import tool
+from lab import MIB, Disk
+from test_killed import KillTest
+
+
+class OthersTest(KillTest):
+    def stopped_after(self, guest, step):
+        """A run that stands still behind the step."""
+        started = self.start_stopping_after(guest, step)
+        self.addCleanup(started.stderr.close)
+        self.addCleanup(started.wait)
+        self.addCleanup(started.kill)
+        _, status = os.waitpid(started.pid, os.WUNTRACED)
+        self.assertTrue(os.WIFSTOPPED(status))
+        return started
+
+    def go_on(self, started):
+        """Its exit code and what it and its guard said."""
+        os.kill(started.pid, signal.SIGCONT)
+        said = started.stderr.read()
+        return started.wait(60), said
+
+    def assert_failed(self, guest, started, before, words):
+        code, said = self.go_on(started)
+        self.assertEqual(code, 4, said)
+        self.assertIn(words, said)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
+class Continued(OthersTest):
+    def test_and_stopped_inside_our_pause(self):
+        guest = self.two_disks()
+        before = guest.state()
+        started = self.stopped_after(guest, "instant")
+        self.assertEqual(guest.monitor.command("query-status")["status"], "paused")
+        guest.monitor.command("cont")
+        guest.monitor.command("stop")
+        code, said = self.go_on(started)
+        self.assertEqual(code, 4, said)
+        self.assertIn("somebody continued the guest", said)
+        self.assertEqual(guest.monitor.command("query-status")["status"], "paused")
+        self.assert_no_image(guest)
+        left = guest.state()
+        for key in ("nodes", "roots", "jobs", "exports"):
+            self.assertEqual(left[key], before[key])
+        # Before 8.2 QEMU keeps the sets that are removed while the guest stands still.
+        code, _, said = tool.run("recover", "--qmp", guest.address)
+        self.assertEqual(code, 0, said)
+        self.assertEqual(guest.monitor.command("query-status")["status"], "paused")
+
+    def test_inside_our_pause(self):
+        guest = self.two_disks()
+        before = guest.state()
+        started = self.stopped_after(guest, "pause")
+        guest.monitor.command("cont")
+        self.assert_failed(guest, started, before, "somebody continued the guest")
+
+    def test_in_their_pause_of_two_disks(self):
+        guest = self.two_disks()
+        guest.monitor.command("stop")
+        before = guest.state()
+        started = self.stopped_after(guest, "filter")
+        guest.monitor.command("cont")
+        self.assert_failed(guest, started, {**before, "status": "running"},
+                           "somebody continued the guest")
+
+    def test_in_their_pause_of_one_disk(self):
+        guest = self.guest(Disk(8 * MIB))
+        guest.write(guest.disks[0], 0, 4 * MIB, 0x55)
+        guest.monitor.command("stop")
+        before = guest.state()
+        started = self.stopped_after(guest, "filter")
+        guest.monitor.command("cont")
+        code, said = self.go_on(started)
+        self.assertEqual(code, 0, said)
+        self.assert_image_is_reference(guest)
+        metadata = self.image_of(guest)[0].with_suffix(".json").read_text()
+        self.assertIn('"crash"', metadata)
+        self.assertNotIn('"paused"', metadata)
+        self.assert_nothing_left(guest, {**before, "status": "running"})
+
+
+class MirrorContinued(OthersTest):
+    METHOD = {"method": "mirror"}
+
+    def test_in_their_pause_of_two_disks(self):
+        guest = self.two_disks()
+        guest.monitor.command("stop")
+        before = guest.state()
+        started = self.stopped_after(guest, "copy")
+        guest.monitor.command("cont")
+        self.assert_failed(guest, started, {**before, "status": "running"},
+                           "somebody continued the guest")
+
+
+class Snapshotted(OthersTest):
+    """By an external snapshot, which the guest writes to from then on."""
+    STEP = "scratch"
+
+    def test_it(self):
+        guest = self.guest(Disk(8 * MIB))
+        guest.write(guest.disks[0], 0, 4 * MIB, 0x55)
+        started = self.stopped_after(guest, self.STEP)
+        overlay = guest.folder / "overlay.qcow2"
+        images.create(overlay, "qcow2", 8 * MIB)
+        guest.monitor.command("blockdev-add", driver="qcow2", **{"node-name": "theirs"},
+                              file={"driver": "file", "filename": str(overlay)}, backing=None)
+        guest.monitor.command("blockdev-snapshot", node="drive0", overlay="theirs")
+        guest.write(guest.disks[0], 0, 2 * MIB, 0x66)
+        before = guest.state()
+        code, said = self.go_on(started)
+        self.assertEqual(code, 4, said)
+        self.assertIn("others have changed it", said)
+        left = guest.state()
+        for key in ("status", "roots"):
+            self.assertEqual(left[key], before[key])
+        for key in ("jobs", "exports", "fdsets"):
+            self.assertEqual(left[key], [])
+        self.assertFalse([node for node in left["nodes"] if node.startswith("qmpsnap-")])
+        self.assert_no_image(guest)
+        guest.qemu_io(guest.disks[0], f"read -P 0x66 0 {2 * MIB}")
+
+
+class JobSnapshotted(Snapshotted):
+    METHOD = {"method": "stream", "flavour": "job"}
+
+
+class BackupSnapshotted(Snapshotted):
+    METHOD = {"method": "backup"}
+    STEP = "spool"
+
+
+class MirrorSnapshotted(Snapshotted):
+    METHOD = {"method": "mirror"}
+    STEP = "spool"
+
+
+class ColdSnapshotted(Snapshotted):
+    METHOD = {"method": "cold"}
+    STEP = "spool"
+
+
+class StillUsed(OthersTest):
+    def test_scratch_keeps_its_bytes(self):
+        """What QEMU may still write to isn't cut under it: a guest's write would fail there."""
+        guest = self.guest(Disk(8 * MIB))
+        before = guest.state()
+        started = self.stopped_after(guest, "filter")
+        ours = [name for name in guest.state()["nodes"] if name.endswith("-s0")]
+        guest.monitor.command("blockdev-add", driver="raw", file=ours[0],
+                              **{"node-name": "theirs", "read-only": True})
+        os.kill(started.pid, signal.SIGTERM)
+        code, said = self.go_on(started)
+        self.assertNotEqual(code, 0, said)
+        sizes = [os.stat(path).st_size for path in pathlib.Path(f"/proc/{guest.pid}/fd").iterdir()
+                 if str(guest.scratch) in os.readlink(path)]
+        self.assertTrue(sizes and all(sizes), sizes)
+        guest.monitor.command("blockdev-del", **{"node-name": "theirs"})
+        self.assertEqual(tool.run("recover", "--qmp", guest.address)[0], 0)
+        self.assert_nothing_left(guest, before)
+
+
+if __name__ == "__main__":
+    unittest.main()

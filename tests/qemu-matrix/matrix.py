@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix of QEMU version x method x layout; its options are told in `run`."""
+import argparse
+import concurrent.futures
+import multiprocessing
+import pathlib
+import subprocess
+import sys
+import time
+
+import cell
+from expected import EQUAL, LAYOUTS, METHODS, VERSIONS, expected
+
+HERE = pathlib.Path(__file__).resolve().parent
+STATES = ("running", "paused")
+
+
+def choice(known):
+    """An argparse type: some of `known`, separated by commas."""
+    def parse(text):
+        chosen = text.split(",")
+        for word in chosen:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(known)}")
+        return [word for word in known if word in chosen]
+    return parse
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="run", description="see tests/qemu-matrix/run")
+    parser.add_argument("--versions", type=choice(VERSIONS), default=list(VERSIONS))
+    parser.add_argument("--methods", type=choice(METHODS), default=list(METHODS))
+    parser.add_argument("--layouts", type=choice(LAYOUTS), default=list(LAYOUTS))
+    parser.add_argument("--states", type=choice(STATES), default=list(STATES))
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("-j", type=int, default=2)
+    return parser.parse_args()
+
+
+def make_roots(versions):
+    """The folder of each version's programs; None where there is no root."""
+    programs = {}
+    for version in versions:
+        done = subprocess.run([HERE / "make-root", version], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, text=True, check=False)
+        root = done.stdout.strip()
+        programs[version] = f"{root}/qmpsnap/bin" if done.returncode == 0 else None
+    return programs
+
+
+def qemu_version(programs):
+    done = subprocess.run([f"{programs}/qemu-system-x86_64", "--version"], text=True, check=True,
+                          stdin=subprocess.DEVNULL, capture_output=True)
+    return done.stdout.splitlines()[0]
+
+
+def run_cells(args, programs):
+    """{(version, method, layout): [why a run of it failed]}"""
+    cells = [(version, method, layout) for version in args.versions if programs[version]
+             for method in args.methods for layout in args.layouts]
+    failures = {key: [] for key in cells}
+    # a process of its own: a guest can be started and the path set for each
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(args.j, mp_context=context) as pool:
+        runs = {pool.submit(cell.run, programs[key[0]], *key, state): (key, state)
+                for key in cells for state in args.states for _ in range(args.repeat)}
+        for run in concurrent.futures.as_completed(runs):
+            key, state = runs[run]
+            why = run.result()
+            if why:
+                failures[key].append(why)
+                print(f"FAILED {' '.join(key)} {state}, expected: {expected(*key)}\n{why}",
+                      flush=True)
+    return failures
+
+
+def word(key, failures):
+    if failures[key]:
+        return "FAILED"
+    return EQUAL if expected(*key) == EQUAL else "refused"
+
+
+def print_tables(args, programs, failures):
+    widths = [max(len(layout), 8) for layout in args.layouts]
+    for version in args.versions:
+        if not programs[version]:
+            print(f"\n{version}: FAILED, no root")
+            continue
+        print(f"\n{version}: {qemu_version(programs[version])}")
+        print(" " * 8 + "  ".join(map(str.ljust, args.layouts, widths)))
+        for method in args.methods:
+            words = [word((version, method, layout), failures) for layout in args.layouts]
+            print(f"{method:8}" + "  ".join(map(str.ljust, words, widths)))
+
+
+def main():
+    args = arguments()
+    begin = time.monotonic()
+    programs = make_roots(args.versions)
+    failures = run_cells(args, programs)
+    print_tables(args, programs, failures)
+    bad = sum(map(bool, failures.values())) + list(programs.values()).count(None)
+    print(f"\n{time.monotonic() - begin:.0f} s; refused: as it must be, see expected.py")
+    print(f"{len(failures) - sum(map(bool, failures.values()))} passed, {bad} failed")
+    return 1 if bad or not failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of images in a real Glance: pages, whose image it is, downloads that break off."""
+import json
+import unittest
+
+import kit
+from fault_proxy import FaultProxy, Rule
+from shelf import ShelfTest, make_record, qcow2_header, same
+
+PAGE = 3
+STORED_ALONE = ("size", "virtual_size", "os_hash_algo", "os_hash_value")
+
+
+class GlanceTest(ShelfTest):
+    options = ()
+    service = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.service = kit.Service("--set", f"DEFAULT.api_limit_max={PAGE}", *cls.options)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.service.close()
+
+    def tearDown(self):
+        while self.all_images():
+            self.service.clear()
+
+    def all_images(self, user="demo"):
+        return json.loads(self.service.call("GET", "/v2/images", user=user)[1])["images"]
+
+    def put(self, data, user="demo", upload=True, **more):
+        """An image as this tool would have made it, by other means."""
+        record = make_record(data, **more)
+        wanted = {key: value for key, value in record.items()
+                  if key not in STORED_ALONE and value is not None}
+        status, body = self.service.call("POST", "/v2/images", json.dumps(wanted).encode(),
+                                         user=user)
+        self.assertEqual(status, 201, body)
+        if upload:
+            status, body = self.service.call("PUT", f"/v2/images/{record['id']}/file", data,
+                                             "application/octet-stream", user=user)
+            self.assertEqual(status, 204, body)
+        return record
+
+
+class Alone(GlanceTest):
+    """Without a login, through a proxy that breaks things."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.proxy = FaultProxy(cls.service.port)
+        cls.store = f"glance:{cls.proxy.url}"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.proxy.close()
+        super().tearDownClass()
+
+    def setUp(self):
+        super().setUp()
+        self.proxy.set()
+
+    def test_pages(self):
+        day = [f"2026-01-{n:02d}T00:00:00.000Z" for n in range(1, 11)]
+        made = [self.put(b"x", disk_format="raw", qmpsnap_instant=time, tags=["t"] * (i % 2))
+                for i, time in enumerate(day)]
+        for _ in range(4):
+            self.put(b"y", disk_format="raw", qmpsnap_run=None)
+        self.proxy.set(Rule("GET", "marker=", "status", status=503, skip=1))
+        listed = self.images("list")
+        self.assertEqual(listed.ids, [image["id"] for image in made])
+        self.assertGreater(sum("marker=" in path for _, path, _ in self.proxy.log), 3)
+        self.assertEqual(len(self.images("list", "--all").ids), 14)
+        self.assertEqual(self.images("list", "--tag", "t").ids,
+                         [image["id"] for image in made[1::2]])
+        self.assertEqual(self.images("list", "--set", made[4]["qmpsnap_set"]).ids,
+                         [made[4]["id"]])
+        self.assertEqual(self.images("list", "--since", day[7]).ids,
+                         [image["id"] for image in made[7:]])
+        self.assertEqual(self.images("delete", "--before", day[8]).ids,
+                         [image["id"] for image in made[:8]])
+        self.assertEqual(self.images("list").ids, [image["id"] for image in made[8:]])
+
+    def test_download_verify_restore(self):
+        image = self.snapshot("--tag", "a", "--format", "raw")["images"][0]
+        self.assertEqual(self.images("list", "--tag", "a").ids, [image["id"]])
+        self.images("download", image["id"], "-o", "x.raw")
+        self.assertTrue(same(self.folder / "x.raw", "raw", self.disk, "qcow2"))
+        self.assertLess((self.folder / "x.raw").stat().st_blocks * 512, 5 << 20)
+        image = self.snapshot()["images"][0]
+        self.images("verify", image["id"])
+        self.assertFalse(any(path.endswith("/file") for _, path, _ in self.proxy.log[-3:]))
+        self.images("verify", "--deep", image["id"])
+        self.images("restore", image["id"], "--target", "y.raw", "--format", "raw")
+        self.assertTrue(same(self.folder / "y.raw", "raw", self.disk, "qcow2"))
+        self.assert_no_files("x.raw", "y.raw")
+
+    def test_download_goes_on(self):
+        """After a break it asks for the rest, not for all of it once more."""
+        image = self.snapshot("--format", "raw")["images"][0]
+        for rules in ([Rule("GET", "/file", "shorten", at=9 << 20)],
+                      [Rule("GET", "/file", "shorten", at=5 << 20, times=3)],
+                      [Rule("GET", "/file", "status", status=503, headers="Retry-After: 1\r\n")],
+                      [Rule("GET", "/file", "lose")]):
+            with self.subTest(fault=rules[0].fault, times=rules[0].times):
+                self.proxy.set(*rules)
+                self.images("download", image["id"], "-o", "x.raw", "--force")
+                self.assertTrue(same(self.folder / "x.raw", "raw", self.disk, "qcow2"))
+                self.assertGreater(sum(fault is not None for *_, fault in self.proxy.log), 0)
+        self.assert_no_files("x.raw")
+
+    def test_download_refused(self):
+        image = self.snapshot()["images"][0]
+        self.proxy.set(Rule("GET", "/file", "status", status=403))
+        done = self.images("download", image["id"], code=5)
+        self.assertIn("403", done.result["error"]["message"])
+        self.assert_no_files()
+
+    def test_header(self):
+        record = self.put(qcow2_header(backing="/etc/passwd"), disk_format="raw")
+        # a Glance that looks itself wouldn't take it as qcow2; one that doesn't gives it out
+        self.assertEqual(self.images("download", record["id"], "-o", "x.raw").ids, [record["id"]])
+        record = self.put(qcow2_header(backing="/etc/passwd"))
+        self.images("download", record["id"], code=3)
+        self.images("verify", "--deep", record["id"], code=3)
+        self.assert_no_files("x.raw")
+
+    def test_unfinished(self):
+        """What a killed run has left is shown to nobody, and can be deleted by its id."""
+        record = self.put(b"", upload=False, qmpsnap_verified=None)
+        self.assertEqual(self.images("list").images, [])
+        self.assertEqual(self.images("list", "--all").ids, [record["id"]])
+        self.images("verify", record["id"], code=5)
+        self.images("download", record["id"], code=5)
+        self.images("delete", record["id"])
+        self.assertEqual(self.all_images(), [])
+
+    def test_rotation(self):
+        weekly = self.snapshot("--backup-type", "weekly")["set"]
+        half = self.put(b"", upload=False, qmpsnap_verified=None, image_type="backup",
+                        backup_type="daily")
+        sets = [self.snapshot("--backup-type", "daily", "--rotation", "2")["set"]
+                for _ in range(4)]
+        self.assertEqual(sorted(self.sets()), sorted([weekly, *sets[2:]]))
+        self.assertIn(half["id"], self.images("list", "--all").ids)
+        # the oldest one's deletion fails: a warning, and the rest goes on
+        self.proxy.set(Rule("DELETE", "/v2/images", "status", status=409))
+        last = self.snapshot("--backup-type", "daily", "--rotation", "1")["set"]
+        self.assertEqual(sorted(self.sets()), sorted([weekly, sets[2], last]))
+
+
+class LoggedIn(GlanceTest):
+    """Behind a real Keystone: whose image it is."""
+
+    options = ("--keystone",)
+    store = "glance:"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.variables = cls.service.login()
+        cls.admin = {"OS_USERNAME": "admin", "OS_PASSWORD": "admin-pw",
+                     "OS_PROJECT_NAME": "admin"}
+
+    def test_life(self):
+        first = self.snapshot()
+        second = self.snapshot("--protected")
+        self.assertEqual(self.sets(), [first["set"], second["set"]])
+        self.images("verify", "--deep")
+        self.images("delete", first["set"], second["set"], code=3)
+        self.images("delete", "--force", second["set"], code=3)
+        self.assertEqual(self.images("delete", first["set"]).ids, [first["images"][0]["id"]])
+        self.assertEqual(self.sets(), [second["set"]])
+        self.assertIn(second["images"][0]["id"],
+                      self.run_tool("images", "list", "--from", self.store).out)
+
+    def test_not_ours(self):
+        """An admin may delete all images there are; this tool doesn't do it for him."""
+        image = self.snapshot("--backup-type", "daily")["images"][0]
+        done = self.images("delete", "--force", image["id"], code=3, env=self.admin)
+        self.assertIn("another project", done.result["error"]["message"])
+        self.assertTrue(self.images("show", image["id"], env=self.admin).images[0]["foreign"])
+        mine = self.snapshot("--backup-type", "daily", "--rotation", "1", env=self.admin)
+        self.assertEqual(len(self.images("list").ids), 1)
+        self.images("delete", mine["set"], env=self.admin)
+        self.assertEqual(self.images("list").ids, [image["id"]])
+
+    def test_made_by_others(self):
+        record = self.put(b"x", disk_format="raw", qmpsnap_run=None)
+        self.images("delete", record["id"], code=3)
+        self.images("delete", "--force", record["id"])
+        self.assertEqual(self.all_images(), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

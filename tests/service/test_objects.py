@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Swift, by its own interface and by its S3 API: what is fetched back is what was sent, and
+what failed or was killed leaves nothing."""
+import hashlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+import kit
+from fault_proxy import FOREVER, FaultProxy, Rule
+
+LARGE = 20000001
+QUICK = ("--wait", "20", "--tries", "5")
+BUCKET = "images"
+
+
+class Swift:
+    """One for all tests, as its start takes a while."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="qmpsnap-swift-", dir="/var/tmp")
+        self.state = pathlib.Path(self.folder) / "state"
+        done = subprocess.run([kit.SERVICES / "start-swift", self.state, "--keystone"],
+                              check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              text=True)
+        if done.returncode != 0:
+            os.rmdir(self.folder) if not self.state.exists() else self.close()
+            if done.returncode == kit.SKIPPED:
+                raise unittest.SkipTest("a package is missing; see scripts/install-deps --test")
+            raise RuntimeError("start-swift failed")
+        self.exports = dict(line.removeprefix("export ").split("=", 1)
+                            for line in done.stdout.splitlines() if line)
+        self.url = self.exports["AWS_ENDPOINT_URL"]
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        request = urllib.request.Request(self.exports["ST_AUTH"], headers={
+            "X-Auth-User": self.exports["ST_USER"], "X-Auth-Key": self.exports["ST_KEY"]})
+        with self._open(request, timeout=60) as answer:
+            self.account = answer.headers["X-Storage-Url"]
+            self.token = answer.headers["X-Auth-Token"]
+
+    def close(self):
+        subprocess.run([kit.SERVICES / "stop-services", self.state, "--purge"], check=True,
+                       stdin=subprocess.DEVNULL)
+        os.rmdir(self.folder)
+
+    def call(self, method, path):
+        """By Swift's own interface, with urllib."""
+        request = urllib.request.Request(self.account + path, method=method, headers={
+            "X-Auth-Token": self.token, "Accept": "text/plain"})
+        try:
+            with self._open(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def objects(self):
+        """All there are, with their containers."""
+        return {f"/{container}/{name}"
+                for container in self.call("GET", "")[1].decode().split()
+                for name in self.call("GET", f"/{container}")[1].decode().splitlines()}
+
+    def clear(self):
+        for path in self.objects():
+            self.call("DELETE", urllib.request.quote(path))
+
+
+def setUpModule():
+    global swift, proxy
+    swift = Swift()
+    proxy = FaultProxy(swift.url.rsplit(":", 1)[1])
+    swift.call("PUT", f"/{BUCKET}")
+
+
+def tearDownModule():
+    proxy.close()
+    swift.close()
+
+
+class ObjectTest(unittest.TestCase):
+    """What both ways have in common; the rest is the subclass's."""
+    spec = data_path = final_path = part = None
+    container = BUCKET
+
+    def env(self, url=None):
+        raise NotImplementedError
+
+    def tearDown(self):
+        proxy.rules.clear()
+        swift.clear()
+
+    def setUp(self):
+        self.size = 2 * self.part + 500001
+        self.quick = (*QUICK, "--part", str(self.part))
+
+    def upload(self, *options, size=None, spec=None, url=None, **env):
+        return kit.upload(spec or self.spec, self.size if size is None else size, *self.quick,
+                          *options, env={**self.env(url), **env})
+
+    def faulty(self, *rules, **more):
+        proxy.rules[:] = rules
+        return self.upload(url=proxy.url, **more)
+
+    def assert_stored(self, done, size=None, prefix=""):
+        size = self.size if size is None else size
+        self.assertEqual((done.status, done.code), (0, 0), str(done))
+        name = f"/{self.container}/{prefix}web_1-{done.id}"
+        self.assertEqual({path for path in swift.objects()
+                          if path.startswith(f"/{self.container}/")}, {name + ".raw", name + ".json"})
+        status, data = swift.call("GET", urllib.request.quote(name + ".raw"))
+        self.assertEqual((status, len(data)), (200, size))
+        self.assertEqual(hashlib.sha512(data).hexdigest(), done.sha512)
+        record = json.loads(swift.call("GET", urllib.request.quote(name + ".json"))[1])
+        self.assertEqual(record["size"], size)
+        self.assertEqual((record["os_hash_algo"], record["os_hash_value"]),
+                         ("sha256", hashlib.sha256(data).hexdigest()))
+        self.assertEqual((record["id"], record["qmpsnap_verified"], record["disk_format"]),
+                         (done.id, "true", "raw"))
+
+    def assert_nothing(self):
+        # Uploads that were never completed are objects, too, in the segments' container.
+        self.assertEqual(swift.objects(), set())
+
+    def assert_refused(self, done, *words):
+        self.assertEqual((done.status, done.code), (1, 5), str(done))
+        for word in words:
+            self.assertIn(word, done.message)
+        self.assertNotIn("<", done.message)
+        self.assertNotIn("undo", done.result, str(done))
+        self.assert_nothing()
+
+    def test_round_trip(self):
+        for size in (LARGE, 2 * self.part, 1, 0):
+            with self.subTest(size=size):
+                done = self.upload(size=size)
+                self.assert_stored(done, size)
+                self.assertNotIn(swift.exports["ST_KEY"], done.stderr)
+                swift.clear()
+
+    def test_what_passes_is_tried_again(self):
+        for fault in ({"fault": "reset", "at": 500000}, {"fault": "lose"},
+                      {"fault": "status", "status": 503, "headers": "Retry-After: 1\r\n"},
+                      {"fault": "stall", "at": 100000, "seconds": 1}):
+            with self.subTest(fault=fault):
+                rule = Rule("PUT", self.data_path, times=2, skip=1, **fault)
+                self.assert_stored(self.faulty(rule))
+                self.assertEqual(rule.times, 0)
+                swift.clear()
+
+    def test_lost_completion(self):
+        method, path = self.final_path
+        rule = Rule(method, path, "lose")
+        self.assert_stored(self.faulty(rule))
+        self.assertEqual(rule.times, 0)
+
+    def test_failure_leaves_nothing(self):
+        rules = {"parts": Rule("PUT", self.data_path, "reset", times=FOREVER, skip=2, at=100),
+                 "completion": Rule(*self.final_path, "status", times=FOREVER, status=500),
+                 "check": Rule("HEAD", r"\.raw$", "status", times=FOREVER, status=403),
+                 "publication": Rule("PUT", r"\.json$", "status", times=FOREVER, status=500)}
+        for where, rule in rules.items():
+            with self.subTest(where=where):
+                self.assert_refused(self.faulty(rule))
+
+    def test_refusals_are_final(self):
+        for status in (400, 403, 413):
+            with self.subTest(status=status):
+                rule = Rule("PUT", self.data_path, "status", times=FOREVER, status=status)
+                proxy.log.clear()
+                self.assert_refused(self.faulty(rule), str(status), "on purpose")
+                faults = [path for _, path, fault in proxy.log if fault]
+                self.assertEqual(len(faults), len(set(faults)), "a refusal was tried again")
+
+    def test_changed_on_the_way(self):
+        rule = Rule("PUT", self.data_path, "flip", skip=1, at=300000)
+        self.assert_refused(self.faulty(rule), *self.mismatch)
+        self.assertEqual(rule.times, 0)
+
+    def test_killed(self):
+        child = kit.start_upload(self.spec, self.size, *self.quick, "--delay", "20",
+                                 env=self.env())
+        self.addCleanup(child.stdout.close)
+        self.addCleanup(child.stderr.close)
+        deadline = time.monotonic() + 60
+        while not any(re.search(r"\.raw/", path) for path in swift.objects()):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        child.send_signal(signal.SIGKILL)
+        child.wait(60)
+        time.sleep(0.5)  # what is on its way still arrives
+        (image_id,) = {path.split("web_1-")[1][:36] for path in swift.objects()}
+        done = self.upload("--discard-left", image_id)
+        self.assertEqual(done.code, 0, str(done))
+        self.assert_nothing()
+        self.assertEqual(self.upload("--discard-left", image_id).code, 0)
+
+    def test_left_before_publication(self):
+        done = self.upload("--left")
+        self.assertEqual(done.code, 0, str(done))
+        other = self.upload()
+        self.assertEqual(self.upload("--discard-left", done.id).code, 0)
+        self.assert_stored(other)
+
+    def test_nobody_there(self):
+        done = self.upload(url="http://127.0.0.1:9")
+        self.assertEqual((done.status, done.code), (1, 5), str(done))
+        self.assertIn("127.0.0.1", done.message)
+
+    def test_set_at_once(self):
+        children = [kit.start_upload(self.spec, self.size + n, *self.quick, env=self.env())
+                    for n in range(3)]
+        for child in children:
+            out, errors = child.communicate(timeout=120)
+            self.assertEqual(child.returncode, 0, out + errors)
+        self.assertEqual(len([path for path in swift.objects()
+                              if path.startswith(f"/{self.container}/")]), 6)
+
+
+class S3(ObjectTest):
+    spec = f"s3://{BUCKET}"
+    part = 5 << 20  # the least that S3 has
+    mismatch = ("BadDigest",)
+    data_path = r"partNumber="
+    final_path = ("POST", r"\?uploadId=")
+
+    def env(self, url=None):
+        return {"AWS_ENDPOINT_URL_S3": url or swift.url,
+                **{key: value for key, value in swift.exports.items() if key.startswith("AWS_")}}
+
+    def test_prefix(self):
+        for prefix in ("web/daily", "a b+c/ü~%41=&"):
+            with self.subTest(prefix=prefix):
+                done = self.upload(spec=f"s3://{BUCKET}/{prefix}/", size=100)
+                self.assert_stored(done, 100, prefix + "/")
+                self.assertEqual(
+                    self.upload("--discard-left", done.id, spec=f"s3://{BUCKET}/{prefix}").code, 0)
+                self.assert_nothing()
+
+    def test_wrong_key(self):
+        done = self.upload(AWS_SECRET_ACCESS_KEY="wrong-secret")
+        self.assert_refused(done, "403", "SignatureDoesNotMatch", "request tx")
+        self.assertIn("secret key", done.hint)
+        self.assertNotIn("wrong-secret", str(done))
+
+    def test_no_bucket(self):
+        done = self.upload(spec="s3://nowhere/x")
+        self.assert_refused(done, "NoSuchBucket")
+
+    def test_upload_gone(self):
+        rule = Rule("POST", r"\?uploadId=", "status", times=FOREVER, status=404,
+                    body="<?xml version='1.0'?>\n<Error><Code>NoSuchUpload</Code>"
+                         "<Message>gone</Message></Error>")
+        self.assert_refused(self.faulty(rule), "NoSuchUpload: gone")
+
+    def test_error_behind_200(self):
+        rule = Rule("POST", r"\?uploadId=", "status", times=2, status=200,
+                    body="<?xml version='1.0'?>\n \n<Error><Code>InternalError</Code></Error>")
+        self.assert_stored(self.faulty(rule))
+        self.assertEqual(rule.times, 0)
+
+    def test_profile(self):
+        with tempfile.TemporaryDirectory() as home:
+            aws = pathlib.Path(home) / ".aws"
+            aws.mkdir()
+            keys = {key: swift.exports[key.upper()]
+                    for key in ("aws_access_key_id", "aws_secret_access_key")}
+            (aws / "credentials").write_text("[default]\naws_access_key_id = nobody\n"
+                                             "aws_secret_access_key = x\n[lab]\n"
+                                             + "".join(f"{k}={v}\n" for k, v in keys.items()))
+            (aws / "config").write_text(f"[profile lab]\nregion = us-east-1\nservices = here\n"
+                                        f"[services here]\ns3 =\n  endpoint_url = {swift.url}\n")
+            done = kit.upload(self.spec, self.size, *self.quick,
+                              env={"HOME": home, "AWS_PROFILE": "lab"})
+            self.assert_stored(done)
+            self.assertIn("chmod 600", done.stderr)
+
+
+class SwiftV1(ObjectTest):
+    spec = "swift:pics"
+    container = "pics"
+    part = 2 << 20
+    mismatch = ("422",)
+    data_path = r"pics_segments/.*\.raw/"
+    final_path = ("PUT", "multipart-manifest=put")
+
+    def env(self, url=None):
+        auth = swift.exports["ST_AUTH"]
+        return {"ST_AUTH": auth.replace(swift.url, url) if url else auth,
+                "ST_USER": swift.exports["ST_USER"], "ST_KEY": swift.exports["ST_KEY"]}
+
+    def test_wrong_key(self):
+        done = self.upload(ST_KEY="wrong-secret")
+        self.assertEqual(done.code, 5)
+        self.assertIn("answered 401", done.message)
+        self.assertIn("ST_KEY", done.hint)
+        self.assertNotIn("wrong-secret", str(done))
+
+    def test_token_refused(self):
+        rule = Rule("PUT", self.data_path, "status", skip=1, status=401)
+        proxy.log.clear()
+        self.assert_stored(self.faulty(rule))
+        self.assertEqual(len([path for _, path, _ in proxy.log if path == "/auth/v1.0"]), 2)
+
+
+class SwiftKeystone(unittest.TestCase):
+    def test_login(self):
+        env = {key: value for key, value in swift.exports.items() if key.startswith("OS_")}
+        done = kit.upload("swift:pics", LARGE, *QUICK, env=env)
+        self.assertEqual((done.status, done.code), (0, 0), str(done))
+        again = kit.upload("swift:pics", LARGE, *QUICK, "--discard-left", done.id, env=env)
+        self.assertEqual((again.status, again.code), (0, 0), str(again))
+
+    def test_named_cloud(self):
+        env = {"OS_CLIENT_CONFIG_FILE": swift.exports["TEST_CLOUDS"],
+               "ST_AUTH": "http://127.0.0.1:9/auth/v1.0"}  # which the cloud goes before
+        done = kit.upload("swift:pics", LARGE, *QUICK, "--os-cloud", "demo-appcred", env=env)
+        self.assertEqual((done.status, done.code), (0, 0), str(done))
+        self.assertEqual(done.spec, "swift:pics?os-cloud=demo-appcred")
+        again = kit.upload(done.spec, LARGE, "--discard-left", done.id, env=env)
+        self.assertEqual((again.status, again.code), (0, 0), str(again))
+
+
+del ObjectTest  # no test of its own

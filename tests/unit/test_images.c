@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+#include "fake_http.h"
+#include "fake_stream.h"
+#include "fixture.h"
+#include "store_kit.h"
+#include "suite.h"
+#include "upload/glance.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_NAME "web_1-" KIT_ID
+
+static struct qmpsnap_store *store;
+static struct fake_stream stream;
+static struct qmpsnap_error err;
+static char *base;
+static char text[600];
+
+/* ---- A request to its end ----------------------------------------------------------------- */
+
+static struct {
+	unsigned calls, events;
+	uint64_t done_bytes, total_bytes;
+	struct qmpsnap_error err;
+	struct json_object *images;
+	struct qmpsnap_images *op;
+	uint64_t cancel_at; /* so many bytes */
+} got;
+
+static void on_event(const struct qmpsnap_event *event, void *data)
+{
+	(void)data;
+	ck_assert_uint_eq(got.calls, 0);
+	got.events++;
+	got.done_bytes = event->done_bytes;
+	got.total_bytes = event->total_bytes;
+	if (got.cancel_at && event->done_bytes >= got.cancel_at)
+		qmpsnap_images_cancel(got.op, QMPSNAP_INTERRUPTED);
+}
+
+static void on_done(const struct qmpsnap_error *failure, const char *json, void *data)
+{
+	(void)data;
+	got.calls++;
+	got.err = failure ? *failure : (struct qmpsnap_error){.code = QMPSNAP_OK};
+	got.images = json_tokener_parse(json);
+	ck_assert(json_object_is_type(got.images, json_type_array));
+}
+
+/* How many images were dealt with; got.err says how it ended. */
+static size_t run(const struct qmpsnap_images_options *options)
+{
+	(void)json_object_put(got.images);
+	const uint64_t cancel_at = got.cancel_at;
+	memset(&got, 0, sizeof(got));
+	got.cancel_at = cancel_at;
+	got.op = qmpsnap_images_start(&loop, options, store, on_event, on_done, NULL, &err);
+	if (!got.op) {
+		got.err = err;
+		return 0;
+	}
+	ck_assert_uint_eq(got.calls, 0);
+	if (cancel_at == 1)
+		qmpsnap_images_cancel(got.op, QMPSNAP_TERMINATED);
+	while (got.calls == 0)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	ck_assert_uint_eq(got.calls, 1);
+	return json_length(got.images);
+}
+
+static size_t act(enum qmpsnap_images_action action)
+{
+	static const char *const which[] = {KIT_ID};
+
+	return run(&(struct qmpsnap_images_options){
+		.action = action, .which = which, .n_which = 1, .folder = base});
+}
+
+static void clear(void)
+{
+	(void)json_object_put(got.images);
+	memset(&got, 0, sizeof(got));
+}
+
+/* ---- A folder ----------------------------------------------------------------------------- */
+
+static void fill(uint64_t size_bytes, unsigned zero_every, const char *set)
+{
+	struct store_image_spec spec;
+
+	base = kit_folder("/var/tmp");
+	(void)snprintf(text, sizeof(text), "dir:%s/store", base);
+	store = qmpsnap_store_open(&loop, text, NULL, &err);
+	ck_assert_ptr_nonnull(store);
+	kit_spec(&spec);
+	spec.format = QMPSNAP_RAW;
+	json_put_string(spec.properties, "qmpsnap_run", "abcdefghij");
+	json_put_string(spec.properties, "qmpsnap_set", set);
+	fake_stream_init(&stream, &loop, size_bytes);
+	stream.zero_every = zero_every;
+	struct store_image *image = kit_create(&loop, store, &spec, &err);
+	ck_assert_msg(kit_put(&loop, image, &stream.base, &err), "%s", err.message);
+	ck_assert_msg(kit_publish(&loop, image, &err), "%s", err.message);
+	image->ops->close(image);
+	(void)json_object_put(spec.properties);
+}
+
+static void empty(void)
+{
+	clear();
+	qmpsnap_store_close(store);
+	kit_remove_folder(base);
+}
+
+static const char *path_of(const char *name)
+{
+	(void)snprintf(text, sizeof(text), "%s/%s", base, name);
+	return text;
+}
+
+#define SET "6a1c2e0f-4b5d-4e6f-8a9b-0c1d2e3f4a5b"
+
+static const struct {
+	uint64_t size_bytes;
+	unsigned zero_every;
+} shapes[] = {{0, 0}, {1, 0}, {4096, 0}, {1 << 20, 0}, {20000001, 3}, {30000128, 0}, {16 << 20, 1}};
+
+START_TEST(test_download)
+{
+	struct stat st, from;
+
+	fill(shapes[_i].size_bytes, shapes[_i].zero_every, SET);
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_DOWNLOAD), 1);
+	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	ck_assert_uint_eq(got.done_bytes, shapes[_i].size_bytes);
+	ck_assert_int_eq(stat(path_of(FILE_NAME ".raw"), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0600);
+	ck_assert_uint_eq((uint64_t)st.st_size, shapes[_i].size_bytes);
+	ck_assert_int_eq(stat(path_of("store/" FILE_NAME ".raw"), &from), 0);
+	ck_assert_int_le(st.st_blocks, from.st_blocks + 8); /* holes stay holes */
+	struct json_object *image = json_object_array_get_idx(got.images, 0);
+	ck_assert_str_eq(json_string(image, "path"), path_of(FILE_NAME ".raw"));
+	(void)snprintf(text, sizeof(text), "cmp -s %s/" FILE_NAME ".raw %s/store/" FILE_NAME ".raw",
+		base, base);
+	ck_assert_int_eq(system(text), 0);
+	ck_assert_int_eq(kit_count_files(base), 2);
+	/* It isn't written over. */
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_DOWNLOAD), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_REFUSED);
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_VERIFY), 1);
+	empty();
+}
+END_TEST
+
+START_TEST(test_damaged)
+{
+	uint8_t byte = 0x5a;
+
+	fill(3000000, 0, SET);
+	const int fd = open(path_of("store/" FILE_NAME ".raw"), O_RDWR | O_CLOEXEC);
+	if (_i == 0) {
+		ck_assert_int_eq(pread(fd, &byte, 1, 2000000), 1);
+		byte ^= 1;
+		ck_assert_int_eq(pwrite(fd, &byte, 1, 2000000), 1);
+	} else {
+		ck_assert_int_eq(ftruncate(fd, _i == 1 ? 2999999 : 3000001), 0);
+	}
+	(void)close(fd);
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_DOWNLOAD), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_STORE);
+	ck_assert_int_eq(kit_count_files(base), 1); /* only the store */
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_VERIFY), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_STORE);
+	empty();
+}
+END_TEST
+
+START_TEST(test_cancel)
+{
+	static const uint64_t at[] = {1, 2, 5 << 20};
+
+	fill(30 << 20, 0, SET);
+	got.cancel_at = at[_i];
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_DOWNLOAD), 0);
+	ck_assert_int_eq(got.err.code, _i ? QMPSNAP_INTERRUPTED : QMPSNAP_TERMINATED);
+	ck_assert_int_eq(kit_count_files(base), 1);
+	empty();
+}
+END_TEST
+
+START_TEST(test_delete)
+{
+	fill(4096, 0, SET);
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_DELETE), 1);
+	ck_assert_int_eq(got.err.code, QMPSNAP_OK);
+	ck_assert_int_eq(kit_count_files(path_of("store")), 0);
+	ck_assert_uint_eq(act(QMPSNAP_IMAGES_DELETE), 0);
+	ck_assert_int_eq(got.err.detail, 404);
+	/* All of a store is never meant by saying nothing. */
+	ck_assert_uint_eq(
+		run(&(struct qmpsnap_images_options){.action = QMPSNAP_IMAGES_DELETE}), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_USAGE);
+	empty();
+}
+END_TEST
+
+/* Files that lie about whom they belong to. */
+START_TEST(test_strange_files)
+{
+	static const char *const names[] = {
+		"x.json", ".web_1-" KIT_ID ".json", "y-" KIT_ID ".json"};
+	static const char *const texts[] = {"{\"id\": \"" KIT_ID "\", \"disk_format\": \"raw\"}",
+		"{\"id\": \"../../" KIT_ID "\"}", "[", "",
+		"{\"id\": \"" KIT_ID "\", \"disk_format\": \"../x\"}"};
+	FILE *file;
+
+	fill(4096, 0, SET);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		for (size_t j = 0; j < sizeof(texts) / sizeof(texts[0]); j++) {
+			char name[300];
+			(void)snprintf(name, sizeof(name), "store/%s", names[i]);
+			file = fopen(path_of(name), "w");
+			ck_assert_ptr_nonnull(file);
+			(void)fputs(texts[j], file);
+			(void)fclose(file);
+			ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 1);
+		}
+	}
+	/* A link out of the folder is no image. */
+	ck_assert_int_eq(unlink(path_of("store/" FILE_NAME ".raw")), 0);
+	ck_assert_int_eq(symlink("/etc/passwd", path_of("store/" FILE_NAME ".raw")), 0);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_OK);
+	empty();
+}
+END_TEST
+
+START_TEST(test_no_shelf)
+{
+	store = qmpsnap_store_open(&loop, "file:/tmp/x", NULL, &err);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_USAGE);
+	clear();
+	qmpsnap_store_close(store);
+}
+END_TEST
+
+/* ---- Glance ------------------------------------------------------------------------------- */
+
+#define ID(n)    "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f000" n
+#define LIST     "GET /v2/images?limit=50"
+#define IMAGE(n) "{\"id\": \"" ID(n) "\", \"status\": \"active\"}"
+#define MORE     ", \"next\": \"/v2/images?marker=x\""
+#define AFTER(n) LIST "&marker=" ID(n) " "
+
+static struct fake_http server;
+
+static void serve(struct fake_exchange *script, unsigned n)
+{
+	fake_http_start(&server, &loop, script, n);
+	(void)snprintf(text, sizeof(text), "glance:%s", server.url);
+	store = qmpsnap_store_open(&loop, text, NULL, &err);
+	((struct glance_store *)store)->wait_ms = 4;
+	((struct glance_store *)store)->tries = 3;
+}
+
+static void stop_serving(void)
+{
+	clear();
+	qmpsnap_store_close(store);
+	fake_http_stop(&server, true);
+}
+
+START_TEST(test_pages)
+{
+	struct fake_exchange script[] = {
+		{LIST " ", .status = 200,
+			.body = "{\"images\": [" IMAGE("1") "," IMAGE("2") "]" MORE "}"},
+		{AFTER("2"), .status = 503, .body = "later"},
+		{AFTER("2"), .status = 200,
+			.body = "{\"images\": [{\"id\": \"../evil\"}," IMAGE("3") "]" MORE "}"},
+		{AFTER("3"), .status = 200, .body = "{\"images\": []}"},
+	};
+
+	serve(script, 4);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 3);
+	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	const char *location = json_string(json_object_array_get_idx(got.images, 2), "location");
+	ck_assert_ptr_nonnull(strstr(location, "/v2/images/" ID("3")));
+	stop_serving();
+}
+END_TEST
+
+/* A service that gives the same page for ever. */
+START_TEST(test_endless)
+{
+	struct fake_exchange script[] = {
+		{LIST " ", .status = 200, .body = "{\"images\": [" IMAGE("1") "]" MORE "}"},
+		{AFTER("1"), .status = 200, .body = "{\"images\": [" IMAGE("1") "]" MORE "}"},
+	};
+
+	serve(script, 2);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 2);
+	stop_serving();
+}
+END_TEST
+
+START_TEST(test_narrowed)
+{
+	struct fake_exchange script[] = {
+		{LIST "&qmpsnap_set=a%26b&tag=x%20y ", .status = 200, .body = "{\"images\": []}"},
+		{LIST " ", .status = 200, .body = "{\"what\": 1}"},
+	};
+
+	serve(script, 2);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.set = "a&b", .tag = "x y"}), 0);
+	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_STORE);
+	stop_serving();
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("images");
+	TCase *tcase = tcase_create("images");
+
+	tcase_set_timeout(tcase, 60);
+	tcase_add_checked_fixture(tcase, loop_setup, loop_teardown);
+	tcase_add_loop_test(tcase, test_download, 0, sizeof(shapes) / sizeof(shapes[0]));
+	tcase_add_loop_test(tcase, test_damaged, 0, 3);
+	tcase_add_loop_test(tcase, test_cancel, 0, 3);
+	tcase_add_test(tcase, test_delete);
+	tcase_add_test(tcase, test_strange_files);
+	tcase_add_test(tcase, test_no_shelf);
+	tcase_add_test(tcase, test_pages);
+	tcase_add_test(tcase, test_endless);
+	tcase_add_test(tcase, test_narrowed);
+	suite_add_tcase(s, tcase);
+	return s;
+}
+
+SUITE_MAIN(suite)

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/json.h"
+#include "blockops/rotate.h"
+#include "suite.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define UUID  "6a1c2e0f-4b5d-4e6f-8a9b-0c1d2e3f4a5b"
+#define OTHER "7b1c2e0f-4b5d-4e6f-8a9b-0c1d2e3f4a5b"
+
+static struct json_object *records;
+
+static void set_id(char id[static 37], char set)
+{
+	(void)snprintf(id, 37, "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f000%c", set);
+}
+
+/* An image of set `set` with a day as its time; `more` are further members, which win. */
+static void add(char set, unsigned day, const char *more)
+{
+	char text[1024], id[37];
+	struct json_object *record, *extra;
+
+	set_id(id, set);
+	(void)snprintf(text, sizeof(text),
+		"{\"id\": \"%c\", \"foreign\": false, \"qmpsnap_run\": \"abcdefghij\", "
+		"\"qmpsnap_set\": \"%s\", \"qmpsnap_verified\": \"true\", \"qmpsnap_guest\": "
+		"\"web\", \"instance_uuid\": \"" UUID "\", \"image_type\": \"backup\", "
+		"\"backup_type\": \"daily\", \"qmpsnap_instant\": \"2026-11-%02uT00:00:00.000Z\"}",
+		set, id, day);
+	record = json_tokener_parse(text);
+	(void)snprintf(text, sizeof(text), "{%s}", more);
+	extra = json_tokener_parse(text);
+	ck_assert_ptr_nonnull(record);
+	ck_assert_ptr_nonnull(extra);
+	json_object_object_foreach(extra, key, value)(void)
+		json_object_object_add(record, key, json_object_get(value));
+	(void)json_object_put(extra);
+	(void)json_object_array_add(records, record);
+}
+
+/* The sets that are deleted, in order, a letter for each image. */
+static const char *doomed(struct rotation rotation, char newest)
+{
+	static char letters[32];
+	char id[37];
+
+	set_id(id, newest);
+	rotation.newest_set = id;
+	if (!rotation.backup_type)
+		rotation.backup_type = "daily";
+	struct json_object *array = rotate_choose(records, &rotation);
+	const size_t n = json_length(array);
+	for (size_t i = 0; i < n; i++)
+		letters[i] = json_string(json_object_array_get_idx(array, i), "id")[0];
+	letters[n] = '\0';
+	(void)json_object_put(array);
+	return letters;
+}
+
+static void setup(void)
+{
+	records = json_object_new_array();
+}
+
+static void teardown(void)
+{
+	(void)json_object_put(records);
+}
+
+START_TEST(test_whole_sets)
+{
+	add('c', 3, "");
+	add('a', 1, "");
+	add('d', 4, "");
+	add('a', 1, "");
+	add('b', 2, "");
+	add('b', 2, "");
+	add('b', 2, "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 4}, 'd'), "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 3}, 'd'), "aa");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 2}, 'd'), "aabbb");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 1}, 'd'), "aabbbc");
+	ck_assert_str_eq(
+		doomed((struct rotation){.uuid = UUID, .keep = 1, .backup_type = "weekly"}, 'd'),
+		"");
+}
+END_TEST
+
+/* What is never deleted, whatever its age. */
+static const char *const others[] = {
+	"\"foreign\": true",
+	"\"foreign\": null",
+	"\"protected\": true",
+	"\"qmpsnap_run\": null",
+	"\"qmpsnap_set\": \"\"",
+	"\"instance_uuid\": \"" OTHER "\"",
+	"\"instance_uuid\": null",
+	"\"image_type\": \"snapshot\"",
+	"\"backup_type\": \"weekly\"",
+	"\"backup_type\": null",
+	"\"qmpsnap_verified\": null",
+	"\"status\": \"queued\"",
+	"\"status\": \"saving\"",
+	"\"qmpsnap_instant\": null",
+};
+
+START_TEST(test_never)
+{
+	add('a', 1, others[_i]);
+	add('b', 2, "");
+	add('c', 3, "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 1}, 'c'), "b");
+}
+END_TEST
+
+/* One image of a set keeps all of it. */
+START_TEST(test_part_of_a_set)
+{
+	add('a', 1, "");
+	add('a', 1, "\"protected\": true");
+	add('b', 2, "");
+	add('b', 2, "\"qmpsnap_verified\": null");
+	add('c', 3, "\"foreign\": true");
+	add('c', 3, "");
+	add('d', 4, "");
+	add('e', 5, "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 1}, 'e'), "d");
+}
+END_TEST
+
+/* What was just made stays, also when a clock says that it is the oldest. */
+START_TEST(test_newest)
+{
+	add('a', 1, "");
+	add('b', 2, "");
+	add('c', 3, "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 2}, 'a'), "b");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 1}, 'a'), "bc");
+}
+END_TEST
+
+START_TEST(test_by_name)
+{
+	add('a', 1, "\"instance_uuid\": null");
+	add('b', 2, "\"instance_uuid\": \"00000000-0000-0000-0000-000000000000\"");
+	add('c', 3, ""); /* has a UUID: another guest of that name */
+	add('d', 4, "\"instance_uuid\": null, \"qmpsnap_guest\": \"db\"");
+	add('e', 5, "\"instance_uuid\": null");
+	ck_assert_str_eq(doomed((struct rotation){.name = "web", .keep = 1}, 'e'), "ab");
+	ck_assert_str_eq(doomed((struct rotation){.name = "we", .keep = 1}, 'e'), "");
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("rotate");
+	TCase *tcase = tcase_create("rotate");
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, test_whole_sets);
+	tcase_add_loop_test(tcase, test_never, 0, sizeof(others) / sizeof(others[0]));
+	tcase_add_test(tcase, test_part_of_a_set);
+	tcase_add_test(tcase, test_newest);
+	tcase_add_test(tcase, test_by_name);
+	suite_add_tcase(s, tcase);
+	return s;
+}
+
+SUITE_MAIN(suite)

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The stores http: and https: - one image by PUT, for servers that know no more. */
+#include "base/error.h"
+#include "base/log.h"
+#include "upload/answer.h"
+#include "upload/remote.h"
+#include "upload/stores.h"
+#include "upload/web_spec.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUIET_MS = 10 * 60 * 1000 /* it may store the image before it answers */ };
+
+struct web_store {
+	struct remote remote;
+	struct web_spec spec;
+};
+
+struct web_image {
+	struct store_image base;
+	struct web_store *store;
+	char doing[512];
+	bool maybe_there; /* some bytes of it may be at the URL */
+	bool putting;
+	struct stream *stream;
+	store_done_fn *done;
+	store_progress_fn *progress;
+	void *data;
+	struct remote_call call;
+	struct work later;
+	struct qmpsnap_error err;
+};
+
+static struct web_image *web_image(struct store_image *image)
+{
+	return (struct web_image *)image;
+}
+
+static void finish(const struct qmpsnap_error *err, void *self)
+{
+	struct web_image *image = self;
+
+	image->putting = false;
+	image->done(err, image->data);
+}
+
+static void send_request(struct web_image *image, const struct remote_request *what,
+	const char *doing, remote_then_fn *then)
+{
+	struct remote_request request = *what;
+
+	(void)snprintf(
+		image->doing, sizeof(image->doing), "%s %.400s", doing, image->store->spec.place);
+	request.path = "";
+	request.doing = image->doing;
+	remote_send(&image->call, &image->store->remote, &request, then, image);
+}
+
+static const struct remote_request head = {.method = "HEAD", .expect = {200, 204}};
+
+/* ---- create ------------------------------------------------------------------------------- */
+
+/* A server that doesn't say whether something is there may still take what is put there. */
+static void looked(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct web_image *image = data;
+
+	(void)reply;
+	if (!err && !image->store->spec.force) {
+		error_set(&image->err, QMPSNAP_STORE, "there is something at %.300s already",
+			image->store->spec.place);
+		error_hint(&image->err, "--force replaces it");
+		finish(&image->err, image);
+	} else if (err && (!answer_said(err, 300, 599) || answer_said(err, 401, 401))) {
+		finish(err, image);
+	} else {
+		finish(NULL, image);
+	}
+}
+
+static struct store_image *create(struct qmpsnap_store *base, const struct store_image_spec *spec,
+	store_done_fn *done, void *data, struct qmpsnap_error *err)
+{
+	struct web_store *store = (struct web_store *)base;
+	struct web_image *image = calloc(1, sizeof(*image));
+
+	(void)spec;
+	if (!image) {
+		error_no_memory(err);
+		return NULL;
+	}
+	image->base.ops = base->ops;
+	image->store = store;
+	image->done = done;
+	image->data = data;
+	(void)snprintf(image->base.location, sizeof(image->base.location), "%s", store->spec.place);
+	send_request(image, &head, "looking at", looked);
+	return &image->base;
+}
+
+/* ---- put ---------------------------------------------------------------------------------- */
+
+static void confirmed(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct web_image *image = data;
+	const char *length = !err && reply ? http_header(reply, "Content-Length") : NULL;
+	const uint64_t size = image->stream->size_bytes;
+
+	if (image->call.stopped) {
+		finish(err, image);
+	} else if (length && strtoull(length, NULL, 10) != size) {
+		error_set(&image->err, QMPSNAP_STORE,
+			"%s: the server has %.20s bytes, sent were %" PRIu64, image->doing, length,
+			size);
+		finish(&image->err, image);
+	} else {
+		if (err)
+			log_line(QMPSNAP_LOG_INFO, "%s", err->message);
+		image->base.size_bytes = size;
+		finish(NULL, image);
+	}
+}
+
+static void stored(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct web_image *image = data;
+	struct store_image *base = &image->base;
+
+	(void)reply;
+	if (err) {
+		/* Refused: nothing was stored, and what may have been there is still. */
+		if (answer_said(err, 300, 499) && !image->call.doubtful)
+			image->maybe_there = false;
+		finish(err, image);
+		return;
+	}
+	(void)snprintf(base->digest_algorithm, sizeof(base->digest_algorithm), "sha256");
+	(void)snprintf(base->digest, sizeof(base->digest), "%s", image->call.digest);
+	send_request(image, &head, "verifying", confirmed);
+}
+
+static void on_progress(uint64_t done_bytes, void *data)
+{
+	const struct web_image *image = data;
+
+	image->progress(done_bytes, image->data);
+}
+
+static void put(struct store_image *base, struct stream *stream,
+	const struct store_instant *instant, store_progress_fn *progress, store_done_fn *done,
+	void *data)
+{
+	struct web_image *image = web_image(base);
+	const struct remote_request request = {.method = "PUT",
+		.headers = {"Content-Type: application/octet-stream"},
+		.stream = stream,
+		.digest = "sha256",
+		.progress = on_progress,
+		.quiet_ms = QUIET_MS,
+		.expect = {200, 201, 202, 204}};
+
+	(void)instant;
+	image->stream = stream;
+	image->progress = progress;
+	image->done = done;
+	image->data = data;
+	image->putting = true;
+	image->maybe_there = true;
+	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	send_request(image, &request, "uploading to", stored);
+}
+
+static void stop(struct store_image *base)
+{
+	if (web_image(base)->putting)
+		remote_cancel(&web_image(base)->call);
+}
+
+static void publish(struct store_image *base, store_done_fn *done, void *data)
+{
+	struct web_image *image = web_image(base);
+
+	image->done = done;
+	image->data = data;
+	work_report(&image->later, image->store->remote.loop, NULL, finish, image);
+}
+
+/* ---- discard ------------------------------------------------------------------------------ */
+
+static void deleted(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct web_image *image = data;
+
+	(void)reply;
+	if (answer_said(err, 405, 405) || answer_said(err, 501, 501)) {
+		log_line(QMPSNAP_LOG_WARNING, "%s; a part of the image may be there", err->message);
+		err = NULL;
+	}
+	if (!err)
+		image->maybe_there = false;
+	finish(err, image);
+}
+
+static void delete_it(struct web_image *image)
+{
+	const struct remote_request request = {
+		.method = "DELETE", .expect = {204, 200, 202, 404, 410}};
+
+	send_request(image, &request, "deleting", deleted);
+}
+
+static void discard(struct store_image *base, store_done_fn *done, void *data)
+{
+	struct web_image *image = web_image(base);
+
+	image->done = done;
+	image->data = data;
+	if (image->maybe_there)
+		delete_it(image);
+	else
+		work_report(&image->later, image->store->remote.loop, NULL, finish, image);
+}
+
+static void close_image(struct store_image *base)
+{
+	free(web_image(base));
+}
+
+/* ---- discard_left ------------------------------------------------------------------------- */
+
+struct leftover {
+	struct web_image image;
+	store_done_fn *done;
+	void *data;
+};
+
+static void leftover_done(const struct qmpsnap_error *err, void *data)
+{
+	struct leftover *left = data;
+
+	left->done(err, left->data);
+	free(left);
+}
+
+/* What stands at the URL is the dead run's, since that would not have begun had there been
+ * something before; but with --force, or where the server doesn't tell, it may be anybody's. */
+static void leftover_looked(
+	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct web_image *image = data;
+
+	(void)reply;
+	if (!err && !image->store->spec.force) {
+		delete_it(image);
+	} else if (answer_said(err, 404, 404) || answer_said(err, 410, 410)) {
+		finish(NULL, image);
+	} else if (!err || answer_said(err, 100, 599)) {
+		log_line(QMPSNAP_LOG_WARNING, "what is at %.300s is left alone",
+			image->store->spec.place);
+		finish(NULL, image);
+	} else {
+		finish(err, image);
+	}
+}
+
+static void discard_left(struct qmpsnap_store *base, const struct store_image_spec *spec,
+	store_done_fn *done, void *data)
+{
+	struct leftover *left = calloc(1, sizeof(*left));
+
+	(void)spec;
+	/* There is no way to report it later without memory; nothing was deleted. */
+	if (!left) {
+		struct qmpsnap_error err;
+		error_no_memory(&err);
+		done(&err, data);
+		return;
+	}
+	left->done = done;
+	left->data = data;
+	left->image.store = (struct web_store *)base;
+	left->image.done = leftover_done;
+	left->image.data = left;
+	send_request(&left->image, &head, "looking at", leftover_looked);
+}
+
+/* ---- The store ---------------------------------------------------------------------------- */
+
+static void free_store(struct qmpsnap_store *base)
+{
+	struct web_store *store = (struct web_store *)base;
+
+	http_free(store->remote.http);
+	web_spec_free(&store->spec);
+	free(store);
+}
+
+static const struct store_ops ops = {
+	.kind = "http",
+	.max_images = 1,
+	.create = create,
+	.put = put,
+	.stop = stop,
+	.publish = publish,
+	.discard = discard,
+	.close = close_image,
+	.discard_left = discard_left,
+	.free = free_store,
+};
+
+static void authorize(struct remote *remote, struct remote_call *call)
+{
+	const struct web_store *store = (const struct web_store *)remote;
+	const struct remote_access access = {
+		.url = store->spec.url, .headers = (const char *const *)store->spec.headers};
+
+	remote_go(call, &access);
+}
+
+static const struct {
+	long status;
+	const char *hint;
+} hints[] = {
+	{401, "the server wants a login: --header-file takes a file with its 'Authorization: ...'"},
+	{403, "the server doesn't allow it with these headers"},
+	{404, "the folder isn't there, or the server takes nothing at this URL"},
+	{405, "the server takes no uploads by PUT at this URL"},
+	{409, "the folder isn't there (as WebDAV says it)"},
+	{413, "the image is larger than the server, or a proxy before it, allows"},
+	{507, "the server's disk is full"},
+};
+
+static void describe(struct qmpsnap_error *err, const char *doing, const struct http_reply *reply)
+{
+	answer_describe(err, doing, "the server", reply);
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		if (reply->status == hints[i].status)
+			error_hint(err, "%s", hints[i].hint);
+	}
+}
+
+static const struct remote_ops remote_ops = {.authorize = authorize, .describe = describe};
+
+static struct qmpsnap_store *web_open(uv_loop_t *loop, const char *scheme, const char *where,
+	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
+{
+	struct web_store *store = calloc(1, sizeof(*store));
+	char *spec = NULL;
+
+	if (!store || asprintf(&spec, "%s%s", scheme, where) < 0) {
+		error_no_memory(err);
+		free(store);
+		return NULL;
+	}
+	store->remote.base.ops = &ops;
+	remote_init(&store->remote, &remote_ops, loop);
+	const bool well = web_spec_open(&store->spec, spec, options, err);
+	free(spec);
+	const struct http_tls tls = {.insecure = store->spec.insecure};
+	if (well && (store->remote.http = http_new(loop, &tls, err)))
+		return &store->remote.base;
+	free_store(&store->remote.base);
+	return NULL;
+}
+
+struct qmpsnap_store *web_open_http(uv_loop_t *loop, const char *where,
+	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
+{
+	return web_open(loop, "http:", where, options, err);
+}
+
+struct qmpsnap_store *web_open_https(uv_loop_t *loop, const char *where,
+	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
+{
+	return web_open(loop, "https:", where, options, err);
+}
