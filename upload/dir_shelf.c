@@ -233,7 +233,7 @@ static void piece_read(const struct qmpsnap_error *err, void *self);
 static void give(struct shelf *s)
 {
 	s->full = !s->sink->take(s->sink, s->bytes, s->n_bytes);
-	if (s->full && s->stopped) { /* the sink gave up from within */
+	if (0) { /* the sink gave up from within */
 		s->full = false;
 		work_report(&s->work, s->store->loop, NULL, piece_read, s);
 	} else if (!s->full) {

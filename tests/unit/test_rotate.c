@@ -95,7 +95,7 @@ static const char *const others[] = {
 	"\"protected\": true",
 	"\"qmpsnap_run\": null",
 	"\"qmpsnap_set\": \"\"",
-	"\"instance_uuid\": \"" OTHER "\"",
+	("\"instance_uuid\": \"" OTHER "\""),
 	"\"instance_uuid\": null",
 	"\"image_type\": \"snapshot\"",
 	"\"backup_type\": \"weekly\"",
