@@ -197,6 +197,7 @@ static void use_decision(struct qmpsnap_snapshot *s)
 	s->check_reads = s->decision.method == METHOD_FILTER && danger_of_wide_reads(&s->guest);
 	s->result.method = s->table->name;
 	s->result.reason = s->decision.reason;
+	log_line(QMPSNAP_LOG_INFO, "method %s: %s", s->table->name, s->decision.reason);
 }
 
 static bool choose_disks(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
@@ -335,7 +336,6 @@ bool plan_without_server(struct qmpsnap_snapshot *s)
 	s->decision = decision;
 	use_decision(s);
 	s->server_refused = true;
-	log_line(QMPSNAP_LOG_INFO, "method %s: %s", s->table->name, s->decision.reason);
 	if (!guard_tell_method(s, &err)) {
 		flow_cancel(&s->flow, &err);
 		return false;

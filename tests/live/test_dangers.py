@@ -50,9 +50,11 @@ class Iothread(LabTest):
         wanted = "stream" if builds_known_good() else "backup"
         for _ in range(REPEAT):
             first = guest.counted()
-            started = guest.snapshot()
+            started = guest.snapshot("-v")
             self.assert_done(started)
             self.assertEqual(started.result["method"], wanted)
+            told = f"method {wanted}: {started.result['reason']}"
+            self.assertIn(told, [e["message"] for e in started.events if e["event"] == "log"])
             if wanted == "backup":
                 self.assertIn("iothread", started.result["reason"])
             self.image_holds(guest, first)
