@@ -127,7 +127,7 @@ bool rotate_check_options(const struct qmpsnap_snapshot *s, struct qmpsnap_error
 		"the store %s: keeps no list of images, so nothing in it can "
 		"be rotated",
 		s->store ? s->store->ops->kind : "");
-	error_hint(err, "leave the rotation out, or use dir: or glance:");
+	error_hint(err, "leave the rotation out, or use dir:, glance:, s3: or swift:");
 	return false;
 }
 

@@ -116,8 +116,8 @@ static const char cancel[] =
 	"  -h, --help           this text\n";
 
 #define SELECTION                                                                                  \
-	"  --from STORE         dir:PATH, glance:, glance:URL; default: the directory that\n"      \
-	"                       snapshots go to\n"                                                 \
+	"  --from STORE         dir:PATH, glance:, glance:URL, s3://BUCKET/PREFIX,\n"              \
+	"                       swift:CONTAINER; default: where snapshots go\n"                    \
 	"  --guest GUEST        only those of this guest: its name or UUID\n"                      \
 	"  --set ID             only those of this set\n"                                          \
 	"  --tag TAG            only those with this tag\n"                                        \

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "base/names.h"
+#include "upload/record.h"
 #include "upload/work.h"
 
 #include <dirent.h>
@@ -97,33 +97,19 @@ static struct json_object *parse(const char *text)
 	return NULL;
 }
 
-/* "NAME-ID.json" belongs to "NAME-ID.qcow2" and to nothing else, whatever is in it. */
 static bool add_location(
 	struct json_object *record, int folder_fd, const char *folder, const char *json_name)
 {
-	const char *id = json_string(record, "id"), *format = json_string(record, "disk_format");
-	const size_t stem = strlen(json_name) - strlen(".json");
-	char file[NAME_MAX + 1], location[LOCAL_FOLDER_BYTES + NAME_MAX + 2];
+	char file[RECORD_FILE_BYTES], location[LOCAL_FOLDER_BYTES + RECORD_FILE_BYTES];
 	struct stat st;
 
-	if (!id || !name_uuid_is_real(id) || stem < strlen(id) + 1 ||
-		strncmp(json_name + stem - strlen(id), id, strlen(id)) != 0)
+	if (!record_data_file(record, json_name, file) ||
+		fstatat(folder_fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
 		return false;
-	for (int known = QMPSNAP_QCOW2; known <= QMPSNAP_VDI; known++) {
-		const char *name = name_format((enum qmpsnap_format)known);
-		if (!format || strcmp(format, name) != 0)
-			continue;
-		if (snprintf(file, sizeof(file), "%.*s.%s", (int)stem, json_name, name) >=
-			(int)sizeof(file))
-			return false;
-		if (fstatat(folder_fd, file, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
-			return false;
-		(void)snprintf(location, sizeof(location), "%s/%s", folder, file);
-		json_put_string(record, "location", location);
-		json_put_bool(record, "foreign", false);
-		return true;
-	}
-	return false;
+	(void)snprintf(location, sizeof(location), "%s/%s", folder, file);
+	json_put_string(record, "location", location);
+	json_put_bool(record, "foreign", false);
+	return true;
 }
 
 static void take_entry(struct shelf *s, int folder_fd, const char *name)
@@ -233,7 +219,7 @@ static void piece_read(const struct qmpsnap_error *err, void *self);
 static void give(struct shelf *s)
 {
 	s->full = !s->sink->take(s->sink, s->bytes, s->n_bytes);
-	if (0) { /* the sink gave up from within */
+	if (s->full && s->stopped) { /* the sink gave up from within */
 		s->full = false;
 		work_report(&s->work, s->store->loop, NULL, piece_read, s);
 	} else if (!s->full) {

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/names.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
@@ -92,6 +93,27 @@ void record_complete(
 	json_put_string(record, "os_hash_value", image->digest);
 	json_put_string(record, "created_at", created);
 	json_put_string(record, "qmpsnap_verified", "true");
+}
+
+bool record_data_file(
+	struct json_object *record, const char *json_name, char file[static RECORD_FILE_BYTES])
+{
+	const char *id = json_string(record, "id"), *format = json_string(record, "disk_format");
+	const size_t end = strlen(".json"), len = strlen(json_name);
+
+	if (!name_uuid_is_real(id) || !format || len < end + strlen(id) + 1)
+		return false;
+	const size_t stem = len - end;
+	if (strcmp(json_name + stem, ".json") != 0 ||
+		strncmp(json_name + stem - strlen(id), id, strlen(id)) != 0)
+		return false;
+	for (int known = QMPSNAP_QCOW2; known <= QMPSNAP_VDI; known++) {
+		const char *name = name_format((enum qmpsnap_format)known);
+		if (strcmp(format, name) == 0)
+			return snprintf(file, RECORD_FILE_BYTES, "%.*s.%s", (int)stem, json_name,
+				       name) < RECORD_FILE_BYTES;
+	}
+	return false;
 }
 
 const char *record_text(struct json_object *record)

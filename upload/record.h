@@ -19,6 +19,13 @@ struct json_object *record_new(const struct store_image_spec *spec, struct qmpsn
 void record_complete(
 	struct json_object *record, const struct store_image *image, uint64_t virtual_size_bytes);
 
+enum { RECORD_FILE_BYTES = 256 };
+
+/* The file that a record of the file `json_name` belongs to: "NAME-ID.json" to "NAME-ID.qcow2" and
+ * to no other, whatever is in it.  False when it is no record of an image of that name. */
+bool record_data_file(
+	struct json_object *record, const char *json_name, char file[static RECORD_FILE_BYTES]);
+
 /* As it is written beside an image; valid as long as the record.  NULL without memory. */
 const char *record_text(struct json_object *record);
 

@@ -57,7 +57,7 @@ static bool try_later(struct remote_call *call, const struct qmpsnap_error *err)
 	const struct remote *remote = call->remote;
 	char wait[UNITS_TEXT_BYTES];
 
-	if (call->stopped || call->tries >= remote->tries || !answer_is_passing(err) ||
+	if (call->stopped || call->request.sink || call->tries >= remote->tries || !answer_is_passing(err) ||
 		(answer_unreached(err) && !remote->reached))
 		return false;
 	call->doubtful |= call->begun && !answer_unreached(err) && !answer_said(err, 400, 499);
@@ -240,6 +240,7 @@ static bool start_http(
 		.headers = headers,
 		.body = request->body,
 		.pump = call->pump,
+		.sink = request->sink,
 		.sized = true,
 		.renewable = true,
 		.signer = access->signer,
@@ -319,4 +320,10 @@ void remote_cancel(struct remote_call *call)
 		call->delay = NULL;
 		give_up(call);
 	}
+}
+
+void remote_resume(struct remote_call *call)
+{
+	if (call->http)
+		http_resume(call->http);
 }

@@ -8,7 +8,7 @@
 #ifndef UPLOAD_REMOTE_H
 #define UPLOAD_REMOTE_H
 
-#include "base/store.h"
+#include "base/shelf.h"
 #include "upload/delay.h"
 #include "upload/http.h"
 #include "upload/work.h"
@@ -62,6 +62,7 @@ struct remote_request {
 	const char *headers[REMOTE_HEADERS]; /* up to a NULL */
 	const char *body;
 	struct stream *stream; /* the body, under a Content-Length */
+	struct shelf_sink *sink; /* takes the answer, which isn't asked for again; NULL: it is kept */
 	const char *digest; /* to be computed of the stream as it is sent; NULL: none */
 	const char *sha256; /* of the stream, where it is known */
 	store_progress_fn *progress; /* hears how much of the stream is sent; never falls back */
@@ -116,6 +117,9 @@ void remote_send(struct remote_call *call, struct remote *remote,
 
 /* Gives a request under way up: `then` brings an error soon.  No effect otherwise. */
 void remote_cancel(struct remote_call *call);
+
+/* The request's sink has room again. */
+void remote_resume(struct remote_call *call);
 
 /* For authorize(). */
 void remote_go(struct remote_call *call, const struct remote_access *access);

@@ -41,6 +41,7 @@ struct s3_store {
 };
 
 extern const struct store_ops s3_ops;
+extern const struct shelf_ops s3_shelf; /* s3_shelf.c */
 extern const struct remote_ops s3_remote_ops; /* s3_call.c */
 
 void s3_free(struct s3_store *store); /* s3_open.c */

@@ -49,6 +49,7 @@ struct swift_store {
 };
 
 extern const struct store_ops swift_ops;
+extern const struct shelf_ops swift_shelf; /* swift_shelf.c */
 extern const struct remote_ops swift_remote_ops; /* swift_login.c */
 
 /* Frees it when no login is under way any more (swift_login.c). */

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of images in a bucket and in a container of a real Swift."""
+import unittest
+import urllib.request
+
+from fault_proxy import FaultProxy, Rule
+from shelf import ShelfTest, same
+from test_objects import BUCKET, Swift
+
+SWIFT = None
+
+
+def setUpModule():
+    global SWIFT  # pylint: disable=global-statement
+    SWIFT = Swift()
+
+
+def tearDownModule():
+    SWIFT.close()
+
+
+class ObjectShelf:
+    def setUp(self):
+        super().setUp()
+        SWIFT.call("PUT", f"/{BUCKET}")
+        self.addCleanup(SWIFT.clear)
+
+    def test_life(self):
+        first = self.snapshot("--name", "a b/1")
+        second = self.snapshot("--format", "raw", guest="db")
+        SWIFT.call("PUT", f"/{BUCKET}/no-image.json")
+        self.assertEqual(self.sets(), [first["set"], second["set"]])
+        self.assertEqual(self.sets("--guest", "db"), [second["set"]])
+        image, = self.images("show", "a b/1").images
+        self.assertEqual(image["location"], first["images"][0]["location"])
+        self.images("download", first["set"], "-o", "x.qcow2")
+        self.assertTrue(same(self.folder / "x.qcow2", "qcow2", self.disk, "qcow2"))
+        self.images("verify")
+        self.images("verify", "--deep")
+        self.images("restore", second["set"], "--target", "y.raw")
+        self.assertTrue(same(self.folder / "y.raw", "raw", self.disk, "qcow2"))
+        self.assertEqual(self.images("delete", first["set"]).ids, [first["images"][0]["id"]])
+        self.assertEqual(self.sets(), [second["set"]])
+        self.images("delete", second["set"])
+        self.assertEqual(SWIFT.objects(), {f"/{BUCKET}/no-image.json"})
+        self.assert_no_files("x.qcow2", "y.raw")
+
+    def test_damaged(self):
+        image = self.snapshot("--format", "raw")["images"][0]
+        name = self.image_path(image)
+        status, data = SWIFT.call("GET", urllib.request.quote(name))
+        self.assertEqual(status, 200)
+        request = urllib.request.Request(
+            SWIFT.account + urllib.request.quote(name), data[:-1] + b"\x55", method="PUT",
+            headers={"X-Auth-Token": SWIFT.token, "Content-Type": "application/octet-stream"})
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
+        self.images("download", image["id"], code=5)
+        self.images("verify", "--deep", code=5)
+        SWIFT.call("DELETE", urllib.request.quote(name))
+        self.images("download", image["id"], code=5)
+        self.assert_no_files()
+
+    def test_download_goes_on(self):
+        image = self.snapshot("--format", "raw")["images"][0]
+        proxy = FaultProxy(SWIFT.url.rsplit(":", 1)[1])
+        self.addCleanup(proxy.close)
+        proxy.set(Rule("GET", r"\.raw$", "shorten", at=5 << 20, times=2))
+        self.images("download", image["id"], "-o", "x.raw", env=self.through(proxy.url))
+        self.assertTrue(same(self.folder / "x.raw", "raw", self.disk, "qcow2"))
+        if self.proxied:
+            self.assertEqual([fault for *_, fault in proxy.log].count("shorten"), 2)
+
+    def test_rotation(self):
+        sets = [self.snapshot("--backup-type", "daily", "--rotation", "2")["set"]
+                for _ in range(3)]
+        self.assertEqual(self.sets(), sets[1:])
+
+
+class S3(ObjectShelf, ShelfTest):
+    store = f"s3://{BUCKET}/some/prefix"
+    proxied = True
+
+    @property
+    def variables(self):
+        return {key: value for key, value in SWIFT.exports.items() if key.startswith("AWS_")}
+
+    @staticmethod
+    def image_path(image):
+        return image["location"].removeprefix("s3:/")
+
+    @staticmethod
+    def through(url):
+        return {"AWS_ENDPOINT_URL": url}
+
+    def test_only_the_prefix(self):
+        image = self.snapshot()["images"][0]
+        for store in (f"s3://{BUCKET}", f"s3://{BUCKET}/some", f"s3://{BUCKET}/some/pre"):
+            done = self.run_tool("images", "list", "--json", "--from", store)
+            self.assertEqual(done.images, [], str(done))
+        self.assertEqual(self.images("list").ids, [image["id"]])
+
+
+class SwiftV1(ObjectShelf, ShelfTest):
+    store = f"swift:{BUCKET}"
+    proxied = False  # the login leads to the real service's own URL
+
+    @property
+    def variables(self):
+        return {key: value for key, value in SWIFT.exports.items() if key.startswith("ST_")}
+
+    @staticmethod
+    def image_path(image):
+        return "/" + image["location"].removeprefix("swift:")
+
+    @staticmethod
+    def through(url):
+        return {"ST_AUTH": f"{url}/auth/v1.0"}
+
+
+if __name__ == "__main__":
+    unittest.main()
