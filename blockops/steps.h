@@ -136,6 +136,9 @@ flow_fn map_read;
 void map_lay_out(struct snapshot_disk *d);
 /* Nothing is waited for any more that the views should bring: also from a QEMU that hangs. */
 flow_fn views_cancel;
+/* What was asked of the view of the disk `data` has ended: ends in disk_done(), later where a
+ * failure is diagnosed first. */
+void view_answered(const struct qmpsnap_error *err, void *data);
 /* A read of a view failed with `err`: finds out whether QEMU is gone, the scratch full or the view
  * broken, says so in *err and calls `told`, at once where no monitor can be asked. */
 void view_diagnose(struct snapshot_disk *d, const struct qmpsnap_error *err, diagnosed_fn *told);

@@ -42,13 +42,6 @@ static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	disk_command(s, d, "block-export-add", args);
 }
 
-static void on_view_ready(const struct qmpsnap_error *err, void *data)
-{
-	struct snapshot_disk *d = data;
-
-	disk_done(d->snapshot, err);
-}
-
 static bool connect_all(
 	struct snapshot_disk *d, int *fds, int *copies, size_t n, struct qmpsnap_error *err)
 {
@@ -85,7 +78,7 @@ static void open_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 		.expected_size_bytes = d->virtual_size_bytes};
 	if (connect_all(d, fds, copies, n, &err)) {
 		if (guard_tell_connections(d, copies, n, &err)) {
-			*view = view_open(s->loop, fds, n, &options, on_view_ready, d, &err);
+			*view = view_open(s->loop, fds, n, &options, view_answered, d, &err);
 		} else {
 			for (size_t i = 0; i < n; i++)
 				close(fds[i]);

@@ -42,7 +42,7 @@ void view_remove(struct flow *f, void *self)
 
 /* ---- map ---- */
 
-static void on_map(const struct qmpsnap_error *err, void *data)
+void view_answered(const struct qmpsnap_error *err, void *data)
 {
 	struct snapshot_disk *d = data;
 	struct qmpsnap_snapshot *s = d->snapshot;
@@ -59,7 +59,7 @@ static void read_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	struct qmpsnap_error err;
 
 	if (cluster_map_init(&d->map, d->virtual_size_bytes, &err))
-		view_map(d->view, &d->map, on_map, d);
+		view_map(d->view, &d->map, view_answered, d);
 	else
 		disk_done(s, &err);
 }
@@ -72,9 +72,9 @@ static void read_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 static void amend_map(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
 	if (d->scratch_view)
-		view_map(d->scratch_view, &d->map, on_map, d);
+		view_map(d->scratch_view, &d->map, view_answered, d);
 	else if (s->decision.method == METHOD_JOB)
-		view_map(d->view, &d->map, on_map, d);
+		view_map(d->view, &d->map, view_answered, d);
 	else
 		disk_done(s, NULL);
 }
