@@ -3,6 +3,7 @@
 import argparse
 import concurrent.futures
 import multiprocessing
+import os
 import pathlib
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import cell
 from expected import EQUAL, LAYOUTS, METHODS, VERSIONS, expected
 
 HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parent.parent
 STATES = ("running", "paused")
 
 
@@ -33,6 +35,8 @@ def arguments():
     parser.add_argument("--layouts", type=choice(LAYOUTS), default=list(LAYOUTS))
     parser.add_argument("--states", type=choice(STATES), default=list(STATES))
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--live", type=lambda text: text.split(",") if text else [],
+                        default=["test_dangers"])
     parser.add_argument("-j", type=int, default=2)
     return parser.parse_args()
 
@@ -74,6 +78,15 @@ def run_cells(args, programs):
     return failures
 
 
+def run_live(version, programs, modules):
+    """Live tests of booted guests with this QEMU; whether all passed."""
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}",
+           "QMPSNAP_TEST_QEMU": f"{programs}/qemu-system-x86_64"}
+    print(f"\n{version}: live tests", flush=True)
+    return subprocess.run([TOP / "tests" / "live" / "run", "-j", "2", *modules], env=env,
+                          stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def word(key, failures):
     if failures[key]:
         return "FAILED"
@@ -99,9 +112,11 @@ def main():
     programs = make_roots(args.versions)
     failures = run_cells(args, programs)
     print_tables(args, programs, failures)
-    bad = sum(map(bool, failures.values())) + list(programs.values()).count(None)
+    live = [run_live(version, programs[version], args.live)
+            for version in args.versions if args.live and programs[version]]
+    bad = live.count(False) + sum(map(bool, failures.values())) + list(programs.values()).count(None)
     print(f"\n{time.monotonic() - begin:.0f} s; refused: as it must be, see expected.py")
-    print(f"{len(failures) - sum(map(bool, failures.values()))} passed, {bad} failed")
+    print(f"{live.count(True) + len(failures) - sum(map(bool, failures.values()))} passed, {bad} failed")
     return 1 if bad or not failures else 0
 
 
