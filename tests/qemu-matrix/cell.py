@@ -21,7 +21,8 @@ SPEED = "6M"
 # A guest's own writes don't (85 backups in an iothread, 15 without, of a guest that wrote: 0.5 s).
 LATE = (("bullseye", "backup"),)
 # There the job flavour's job lasts as long as the snapshot, and the wait was seen with an iothread
-# (twice in a loaded run of all cells); the writes of booted guests are test_dangers' there, which the matrix runs too.
+# (in both cells of a run of all on a loaded machine). Booted guests write there in test_dangers,
+# which the matrix runs too.
 SILENT = (("bullseye", "job", "virtio-blk+iothread", "running"),
           ("bullseye", "job", "virtio-scsi+iothread", "running"))
 REFUSAL = 3  # the exit code
