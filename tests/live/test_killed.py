@@ -22,6 +22,7 @@ class KillTest(LabTest):
 
     def fault_env(self, guest):
         return {"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch),
+                "FAULTY_SCRATCH_LIMIT": str(1 << 30),  # however full the host is
                 **{f"FAULTY_{name.upper()}": value for name, value in self.METHOD.items()}}
 
     def two_disks(self, **options):
