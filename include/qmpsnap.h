@@ -283,8 +283,8 @@ enum qmpsnap_images_action {
 struct qmpsnap_images_options {
 	enum qmpsnap_images_action action;
 
-	/* Which: those that this tool made and published, as far as all that is said here is true of
-	 * them. */
+	/* Which: those that this tool made and published, as far as all that is said here is true
+	 * of them. */
 	const char *const *which; /* ids of images or of sets, or names */
 	size_t n_which; /* 0: any; DELETE, DOWNLOAD and RESTORE want some choice to be made */
 	const char *guest; /* its name or UUID */
@@ -297,8 +297,8 @@ struct qmpsnap_images_options {
 	const char *output; /* DOWNLOAD: one image, to this path */
 	bool deep; /* VERIFY: read it all, and have qemu-img check it */
 	const char *scratch_dir; /* VERIFY, RESTORE: as for a snapshot */
-	/* RESTORE: "DISK=PATH", for a single image also "PATH"; PATH with its format before it where
-	 * `format` isn't the right one: "vda=raw:/dev/vg/web". */
+	/* RESTORE: "DISK=PATH", for a single image also "PATH"; PATH with its format before it
+	 * where `format` isn't the right one: "vda=raw:/dev/vg/web". */
 	const char *const *targets;
 	size_t n_targets;
 	enum qmpsnap_format format; /* RESTORE: of the files; AUTO: the image's; devices: raw */

@@ -167,8 +167,8 @@ static void send_with(struct glance_call *call, const struct keystone_access *ac
 	char *token_header = NULL;
 
 	call->login = access->login;
-	(void)snprintf(call->project, sizeof(call->project), "%s",
-		access->project ? access->project : "");
+	(void)snprintf(
+		call->project, sizeof(call->project), "%s", access->project ? access->project : "");
 	if (access->token && asprintf(&token_header, "X-Auth-Token: %s", access->token) < 0) {
 		error_no_memory(&err);
 		report_later(call, &err);

@@ -21,8 +21,7 @@ static void discover_service(struct keystone *k);
 static void finish(struct keystone *k)
 {
 	k->discovered = true;
-	k->access = (struct keystone_access){
-		.url = k->endpoint,
+	k->access = (struct keystone_access){.url = k->endpoint,
 		.token = k->token,
 		.project = k->project[0] ? k->project : NULL,
 		.login = k->access.login + 1};

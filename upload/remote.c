@@ -57,8 +57,8 @@ static bool try_later(struct remote_call *call, const struct qmpsnap_error *err)
 	const struct remote *remote = call->remote;
 	char wait[UNITS_TEXT_BYTES];
 
-	if (call->stopped || call->request.sink || call->tries >= remote->tries || !answer_is_passing(err) ||
-		(answer_unreached(err) && !remote->reached))
+	if (call->stopped || call->request.sink || call->tries >= remote->tries ||
+		!answer_is_passing(err) || (answer_unreached(err) && !remote->reached))
 		return false;
 	call->doubtful |= call->begun && !answer_unreached(err) && !answer_said(err, 400, 499);
 	const uint64_t ms = delay_after(call->tries, remote->wait_ms, call->retry_after_ms);

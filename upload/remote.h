@@ -62,7 +62,8 @@ struct remote_request {
 	const char *headers[REMOTE_HEADERS]; /* up to a NULL */
 	const char *body;
 	struct stream *stream; /* the body, under a Content-Length */
-	struct shelf_sink *sink; /* takes the answer, which isn't asked for again; NULL: it is kept */
+	struct shelf_sink
+		*sink; /* takes the answer, which isn't asked for again; NULL: it is kept */
 	const char *digest; /* to be computed of the stream as it is sent; NULL: none */
 	const char *sha256; /* of the stream, where it is known */
 	store_progress_fn *progress; /* hears how much of the stream is sent; never falls back */

@@ -5,11 +5,10 @@
  *	guestjob count DISK SLOTS        write numbered blocks, print "COUNT n" after each flush
  *	guestjob write DISK SLOTS        the same, and 64 KiB of noise behind them now and then
  *	guestjob twodisks A B SLOTS      n to A, flush, n to B, flush; print "COUNT n"
- *	guestjob time DISK SLOTS         write 4 KiB at random places all over it, each with a flush;
- *	                                 print "TIME n us worst" 10 times a second: so many writes,
- *	                                 the time they took, and the longest of them
- *	guestjob verify-count DISK SLOTS print "VERIFY DISK n=N bad=B": N is the highest number on
- *	                                 the disk, B how many slots do not hold what they held then
+ *	guestjob time DISK SLOTS         write 4 KiB at random places all over it, each with a
+ *flush; print "TIME n us worst" 10 times a second: so many writes, the time they took, and the
+ *longest of them guestjob verify-count DISK SLOTS print "VERIFY DISK n=N bad=B": N is the highest
+ *number on the disk, B how many slots do not hold what they held then
  *
  * Block n (4 KiB) stands in slot (n - 1) % SLOTS, at byte slot * 4096, and is determined by n
  * alone: "QSNAPBLK", n as 8 bytes little endian, then xorshift64 words seeded by n.  As every
