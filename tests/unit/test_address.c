@@ -154,23 +154,23 @@ END_TEST
 /* A listener of this process at 127.0.0.1 or [::1], and its address as text; -1: no such. */
 static int listen_tcp(int family, char text[static 64])
 {
-	struct sockaddr_storage name = {.ss_family = (sa_family_t)family};
+	union {
+		struct sockaddr_in6 six;
+		struct sockaddr_in four;
+		struct sockaddr any;
+	} name = {.six = {.sin6_addr = in6addr_loopback}};
 	socklen_t size = sizeof(name);
 	const int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	name.any.sa_family = (sa_family_t)family;
 	if (family == AF_INET)
-		((struct sockaddr_in *)&name)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	else
-		((struct sockaddr_in6 *)&name)->sin6_addr = in6addr_loopback;
-	if (fd < 0 || bind(fd, (struct sockaddr *)&name, size) < 0 || listen(fd, 4) < 0 ||
-		getsockname(fd, (struct sockaddr *)&name, &size) < 0)
+		name.four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || bind(fd, &name.any, size) < 0 || listen(fd, 4) < 0 ||
+		getsockname(fd, &name.any, &size) < 0)
 		return -1;
-	if (family == AF_INET)
-		(void)snprintf(text, 64, "tcp:127.0.0.1:%u",
-			ntohs(((struct sockaddr_in *)&name)->sin_port));
-	else
-		(void)snprintf(
-			text, 64, "tcp:[::1]:%u", ntohs(((struct sockaddr_in6 *)&name)->sin6_port));
+	/* the port is at the same place in both */
+	(void)snprintf(text, 64, family == AF_INET ? "tcp:127.0.0.1:%u" : "tcp:[::1]:%u",
+		ntohs(name.four.sin_port));
 	return fd;
 }
 

@@ -208,7 +208,7 @@ START_TEST(test_rings_share)
 {
 	struct fake_exchange script[] = {{"PUT /", .status = 200, .times = 12}};
 
-	start(script, 1, 12 * PART, 4);
+	start(script, 1, (uint64_t)12 * PART, 4);
 	stream.ring_blocks = 40;
 	ck_assert_uint_eq(stream.base.readers, 5);
 	ck_assert(outcome_wait(&loop, &outcome));
@@ -223,7 +223,7 @@ START_TEST(test_scout_stays_near)
 {
 	struct fake_exchange script[] = {{"PUT /1 ", .how = FAKE_SILENT}};
 
-	start(script, 1, 12 * PART, 1);
+	start(script, 1, (uint64_t)12 * PART, 1);
 	for (int i = 0; i < 400; i++)
 		(void)uv_run(&loop, UV_RUN_NOWAIT);
 	while (script[0].seen == 0 || stream.opened < 3)
