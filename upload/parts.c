@@ -200,12 +200,12 @@ void parts_stop(struct parts *p)
 {
 	struct qmpsnap_error err;
 
-	if (p->stopped || p->ending)
+	if (p->stopped)
 		return;
 	p->stopped = true;
 	error_set(&err, QMPSNAP_STORE, "the upload was stopped");
 	fail(p, &err);
-	if (p->n_busy == 0)
+	if (p->n_busy == 0 && !p->ending)
 		end(p);
 }
 
