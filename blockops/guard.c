@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blockops/guard.h"
 
+#include "blockops/guard_path.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -159,19 +161,6 @@ static void on_timer(uv_timer_t *handle)
 		kill(guard->pid, SIGKILL);
 }
 
-static bool guard_beside(char path[static 4096], struct qmpsnap_error *err)
-{
-	static const char name[] = "qmpsnap-guard";
-	const ssize_t len = readlink("/proc/self/exe", path, 4096 - sizeof(name));
-
-	if (len < 0)
-		return error_errno(err, QMPSNAP_INTERNAL, errno, "/proc/self/exe");
-	path[len] = '\0';
-	char *slash = strrchr(path, '/');
-	memcpy(slash ? slash + 1 : path, name, sizeof(name));
-	return true;
-}
-
 static bool spawn(const char *path, int control_fd, pid_t *pid, struct qmpsnap_error *err)
 {
 	char number[8];
@@ -194,14 +183,14 @@ static bool spawn(const char *path, int control_fd, pid_t *pid, struct qmpsnap_e
 	if (!failed)
 		return true;
 	error_errno(err, QMPSNAP_REFUSED, failed, "the guard %s can't be started", path);
-	error_hint(err, "install qmpsnap-guard beside qmpsnap, or run with --no-guard");
+	error_hint(err, "install all of qmpsnap, or run with --no-guard");
 	return false;
 }
 
 struct guard *guard_start(uv_loop_t *loop, const char *path, guard_ready_fn *ready,
 	guard_lost_fn *lost, void *data, struct qmpsnap_error *err)
 {
-	char beside[4096];
+	char found[PATH_MAX];
 	int ends[2];
 	struct guard *guard = calloc(1, sizeof(*guard));
 
@@ -209,7 +198,7 @@ struct guard *guard_start(uv_loop_t *loop, const char *path, guard_ready_fn *rea
 		error_no_memory(err);
 		return NULL;
 	}
-	if (!path && !guard_beside(beside, err))
+	if (!path && !guard_find(found, err))
 		goto no_guard;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0) {
 		error_errno(err, QMPSNAP_INTERNAL, errno, "socketpair");
@@ -225,7 +214,7 @@ struct guard *guard_start(uv_loop_t *loop, const char *path, guard_ready_fn *rea
 	}
 	uv_timer_init(loop, &guard->timer);
 	guard->open_handles = 2;
-	const bool spawned = spawn(path ? path : beside, ends[1], &guard->pid, err);
+	const bool spawned = spawn(path ? path : found, ends[1], &guard->pid, err);
 	close(ends[1]);
 	if (!spawned) {
 		close_handles(guard);

@@ -24,7 +24,7 @@ typedef void guard_ready_fn(const struct qmpsnap_error *err, void *data);
 typedef void guard_lost_fn(void *data);
 typedef void guard_closed_fn(void *data);
 
-/* Starts the executable `path` (NULL: qmpsnap-guard beside the running one) with posix_spawn in a
+/* Starts the executable `path` (NULL: what guard_find() finds) with posix_spawn in a
  * session of its own.  `ready` fires once, later.  NULL and *err (REFUSED: it can't be started). */
 struct guard *guard_start(uv_loop_t *loop, const char *path, guard_ready_fn *ready,
 	guard_lost_fn *lost, void *data, struct qmpsnap_error *err);

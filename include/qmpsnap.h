@@ -174,7 +174,9 @@ struct qmpsnap_snapshot_options {
 	const char *scratch_dir; /* NULL: $TMPDIR, else /var/tmp */
 	uint64_t scratch_limit_bytes; /* 0: free space less the larger of 5 % and 1 GiB */
 	unsigned parallel; /* disks uploaded at once; 0: 2 */
-	const char *guard_path; /* the qmpsnap-guard executable; NULL: beside this one */
+	const char *guard_path; /* the qmpsnap-guard executable, of the library's own version; NULL:
+				   beside the program or shared library that holds this code,
+				   else where it is installed (libexec) */
 	bool no_guard; /* run without one */
 	bool dry_run; /* report the steps as events, touch nothing */
 	const char *backup_type; /* "daily": the images are backups of that type; NULL: snapshots */
