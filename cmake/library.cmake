@@ -9,7 +9,7 @@ set(library_needs PkgConfig::libuv PkgConfig::json_c PkgConfig::libcurl PkgConfi
 set(symbol_map ${CMAKE_CURRENT_LIST_DIR}/libqmpsnap.map)
 
 add_library(qmpsnap_shared SHARED ${objects})
-target_link_libraries(qmpsnap_shared PRIVATE ${library_needs})
+target_link_libraries(qmpsnap_shared PRIVATE qmpsnap_options ${library_needs})
 target_link_options(qmpsnap_shared PRIVATE "LINKER:--version-script=${symbol_map}")
 set_target_properties(qmpsnap_shared PROPERTIES
   OUTPUT_NAME qmpsnap LINKER_LANGUAGE C
