@@ -62,3 +62,15 @@ uint64_t delay_after(unsigned n, uint64_t first_ms, uint64_t asked_ms)
 		asked_ms = DELAY_MOST_ASKED_MS;
 	return ms > asked_ms ? ms : asked_ms;
 }
+
+uint64_t undo_patience_left(struct undo_patience *patience, uv_loop_t *loop, uint64_t ms)
+{
+	uv_update_time(loop);
+	const uint64_t now = uv_now(loop);
+
+	if (patience->until_ms == 0)
+		patience->until_ms = now + (patience->most_ms ? patience->most_ms : DELAY_UNDO_MS);
+	if (now >= patience->until_ms)
+		return 0;
+	return ms < patience->until_ms - now ? ms : patience->until_ms - now;
+}

@@ -5,6 +5,7 @@
 #ifndef UPLOAD_DELAY_H
 #define UPLOAD_DELAY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -28,5 +29,18 @@ enum {
  * don't come back at once; but not less than what the server asked for (Retry-After; 0: nothing).
  */
 uint64_t delay_after(unsigned n, uint64_t first_ms, uint64_t asked_ms);
+
+/* How long the deletions that undo something are tried again, over all of them that a store has:
+ * somebody waits for their end, and what is left can be deleted later. */
+struct undo_patience {
+	uint64_t until_ms; /* uv_now(); 0: none has failed since the last success */
+	uint64_t most_ms; /* 0: DELAY_UNDO_MS */
+	bool silent; /* it ran out without an answer: no other deletion is tried */
+};
+
+enum { DELAY_UNDO_MS = 30 * 1000 };
+
+/* After a failure: how much of `ms` is to be waited before another try; 0: there is to be none. */
+uint64_t undo_patience_left(struct undo_patience *patience, uv_loop_t *loop, uint64_t ms);
 
 #endif

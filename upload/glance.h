@@ -45,6 +45,7 @@ struct glance_store {
 	/* How long a record may stay in `saving` and the like after a PUT has ended. */
 	uint64_t settle_ms;
 	uint64_t quiet_ms; /* how long a PUT may stand still */
+	struct undo_patience undo;
 };
 
 extern const struct store_ops glance_ops;
@@ -64,6 +65,7 @@ struct glance_request {
 	bool sized; /* see struct http_request */
 	bool fresh; /* by a token that was just made */
 	bool once; /* failures that pass aren't followed by another try */
+	bool undo; /* tried again only as long as the store's patience with these lasts */
 	bool insist; /* another try also when the service has never been reached */
 	uint64_t quiet_ms;
 	const char *doing; /* "creating the record of image web (9a3...)" */

@@ -62,14 +62,18 @@ static void on_delay(void *data)
 /* Whether there is to be another try, which is then under way. */
 static bool try_again(struct glance_call *call, const struct qmpsnap_error *err)
 {
-	const struct glance_store *store = call->store;
+	struct glance_store *store = call->store;
 	char wait[UNITS_TEXT_BYTES];
 
 	if (call->request.once || call->tries >= store->tries || !answer_is_passing(err) ||
 		(answer_unreached(err) && !store->reached && !call->request.insist))
 		return false;
 	call->doubtful |= !answer_unreached(err) && !answer_said(err, 400, 499) && call->sent;
-	const uint64_t ms = delay_after(call->tries, store->wait_ms, call->retry_after_ms);
+	uint64_t ms = delay_after(call->tries, store->wait_ms, call->retry_after_ms);
+	if (call->request.undo && !(ms = undo_patience_left(&store->undo, store->loop, ms))) {
+		store->undo.silent = !answer_said(err, 100, 599);
+		return false;
+	}
 	units_format_duration(wait, ms);
 	log_line(QMPSNAP_LOG_INFO, "%s; trying again in %s", err->message, wait);
 	call->delay = delay_start(store->loop, ms, on_delay, call);
@@ -131,6 +135,7 @@ static void answered(const struct qmpsnap_error *err, const struct http_reply *r
 		failed(call, &mine);
 		return;
 	}
+	call->store->undo.until_ms = 0;
 	struct json_object *json = answer_json(reply);
 	call->then(NULL, json, call->data);
 	(void)json_object_put(json);
@@ -224,9 +229,17 @@ static void try_once(struct glance_call *call)
 void glance_send(struct glance_call *call, struct glance_store *store,
 	const struct glance_request *request, glance_then_fn *then, void *data)
 {
+	struct qmpsnap_error err;
+
 	*call = (struct glance_call){
 		.store = store, .request = *request, .then = then, .data = data};
-	try_once(call);
+	if (!request->undo || !store->undo.silent) {
+		try_once(call);
+		return;
+	}
+	error_set(&err, QMPSNAP_STORE, "%s: not tried, since the image service doesn't answer",
+		request->doing);
+	report_later(call, &err);
 }
 
 void glance_cancel(struct glance_call *call)

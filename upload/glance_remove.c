@@ -29,6 +29,7 @@ static void take_protection_off(struct glance_removal *removal)
 		.path = removal->path,
 		.headers = {"Content-Type: application/openstack-images-v2.1-json-patch"},
 		.body = "[{\"op\": \"replace\", \"path\": \"/protected\", \"value\": false}]",
+		.undo = true,
 		.doing = removal->doing,
 		.expect = {200}};
 	struct glance_store *store = removal->call.store;
@@ -55,6 +56,7 @@ static void delete_record(struct glance_removal *removal)
 	const struct glance_request request = {.method = "DELETE",
 		.path = removal->path,
 		.fresh = true,
+		.undo = true,
 		.doing = removal->doing,
 		.expect = {204, 404}};
 	struct glance_store *store = removal->call.store;

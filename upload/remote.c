@@ -54,14 +54,18 @@ static void on_delay(void *data)
 /* Whether there is to be another try, which is then under way. */
 static bool try_later(struct remote_call *call, const struct qmpsnap_error *err)
 {
-	const struct remote *remote = call->remote;
+	struct remote *remote = call->remote;
 	char wait[UNITS_TEXT_BYTES];
 
 	if (call->stopped || call->request.sink || call->tries >= remote->tries ||
 		!answer_is_passing(err) || (answer_unreached(err) && !remote->reached))
 		return false;
 	call->doubtful |= call->begun && !answer_unreached(err) && !answer_said(err, 400, 499);
-	const uint64_t ms = delay_after(call->tries, remote->wait_ms, call->retry_after_ms);
+	uint64_t ms = delay_after(call->tries, remote->wait_ms, call->retry_after_ms);
+	if (call->request.undo && !(ms = undo_patience_left(&remote->undo, remote->loop, ms))) {
+		remote->undo.silent = !answer_said(err, 100, 599);
+		return false;
+	}
 	units_format_duration(wait, ms);
 	log_line(QMPSNAP_LOG_INFO, "%s; trying again in %s", err->message, wait);
 	call->delay = delay_start(remote->loop, ms, on_delay, call);
@@ -118,8 +122,10 @@ static bool judge(struct remote_call *call, const struct qmpsnap_error *broken,
 	call->remote->reached = true;
 	keep_etag(call, reply);
 	const long status = ops->status ? ops->status(reply) : reply->status;
-	if (is_expected(call, status))
+	if (is_expected(call, status)) {
+		call->remote->undo.until_ms = 0;
 		return true;
+	}
 	ops->describe(err, call->request.doing, reply);
 	return false;
 }
@@ -300,9 +306,17 @@ void remote_init(struct remote *remote, const struct remote_ops *ops, uv_loop_t 
 void remote_send(struct remote_call *call, struct remote *remote,
 	const struct remote_request *request, remote_then_fn *then, void *data)
 {
+	struct qmpsnap_error err;
+
 	*call = (struct remote_call){
 		.remote = remote, .request = *request, .then = then, .data = data};
-	try_once(call);
+	if (!request->undo || !remote->undo.silent) {
+		try_once(call);
+		return;
+	}
+	error_set(&err, QMPSNAP_STORE, "%s: not tried, since the service doesn't answer",
+		request->doing);
+	report_later(call, &err);
 }
 
 void remote_cancel(struct remote_call *call)

@@ -53,6 +53,7 @@ struct remote {
 	unsigned tries; /* how often something is tried at most */
 	uint64_t wait_ms; /* see delay_after() */
 	bool reached; /* it has answered before */
+	struct undo_patience undo;
 };
 
 /* A request and what is said when it fails; all is borrowed until `then`. */
@@ -68,6 +69,7 @@ struct remote_request {
 	const char *sha256; /* of the stream, where it is known */
 	store_progress_fn *progress; /* hears how much of the stream is sent; never falls back */
 	uint64_t quiet_ms; /* see struct http_request */
+	bool undo; /* tried again only as long as the store's patience with these lasts */
 	const char *doing; /* "uploading part 7 of image web" */
 	long expect[6]; /* the answers that are a success; 0: none */
 };

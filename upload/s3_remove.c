@@ -31,6 +31,7 @@ static void delete_path(struct s3_removal *removal, const char *path, remote_the
 {
 	const struct remote_request request = {.method = "DELETE",
 		.path = path,
+		.undo = true,
 		.doing = removal->doing,
 		.expect = {204, 200, 404}};
 	struct s3_store *store = removal->store;
@@ -111,6 +112,7 @@ static void ask_for_uploads(struct s3_removal *removal)
 	char prefix[OBJECT_URL_BYTES];
 	const struct remote_request request = {.method = "GET",
 		.path = removal->path,
+		.undo = true,
 		.doing = removal->doing,
 		.expect = {200, 404}};
 	struct s3_store *store = removal->store;

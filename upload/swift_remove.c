@@ -30,6 +30,7 @@ static void delete_object(struct swift_removal *removal, const char *container_p
 {
 	const struct remote_request request = {.method = "DELETE",
 		.path = removal->path,
+		.undo = true,
 		.doing = removal->doing,
 		.expect = {204, 200, 404}};
 	struct swift_store *store = removal->store;
@@ -72,6 +73,7 @@ static void list_segments(struct swift_removal *removal)
 	const struct remote_request request = {.method = "GET",
 		.path = removal->path,
 		.headers = {"Accept: text/plain"},
+		.undo = true,
 		.doing = removal->doing,
 		.expect = {200, 204, 404}};
 	struct swift_store *store = removal->store;

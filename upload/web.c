@@ -208,7 +208,7 @@ static void deleted(const struct qmpsnap_error *err, const struct http_reply *re
 static void delete_it(struct web_image *image)
 {
 	const struct remote_request request = {
-		.method = "DELETE", .expect = {204, 200, 202, 404, 410}};
+		.method = "DELETE", .undo = true, .expect = {204, 200, 202, 404, 410}};
 
 	send_request(image, &request, "deleting", deleted);
 }
