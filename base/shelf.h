@@ -54,6 +54,11 @@ struct shelf_ops {
 	struct shelf_call *(*fetch)(struct qmpsnap_store *store, struct json_object *record,
 		struct shelf_sink *sink, store_done_fn *done, void *data,
 		struct qmpsnap_error *err);
+	/* Whether what the store says of the bytes it has, without giving them out, is what it said
+	 * when they were stored: they are there, their size, a digest where it has one.  NULL where
+	 * fetching is as good. */
+	struct shelf_call *(*check)(struct qmpsnap_store *store, struct json_object *record,
+		store_done_fn *done, void *data, struct qmpsnap_error *err);
 	/* Record and bytes.  "Not there" is success.  A protection is never taken off. */
 	struct shelf_call *(*remove)(struct qmpsnap_store *store, struct json_object *record,
 		store_done_fn *done, void *data, struct qmpsnap_error *err);

@@ -75,6 +75,14 @@ static void temp_opened(const struct qmpsnap_error *err, void *self)
 		images_fetch(op, op->temp.fd, fetched);
 }
 
+static void compared(const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_images *op = data;
+
+	op->call = NULL;
+	end(op, err);
+}
+
 /* Whether the record is of a good image. */
 static bool check_record(struct json_object *record, struct qmpsnap_error *err)
 {
@@ -100,6 +108,7 @@ void images_verify(struct qmpsnap_images *op)
 		work_start(&op->work, op->loop, open_temp, temp_opened, op);
 	else if (op->store->ops->shelf->is_local)
 		images_fetch(op, -1, fetched);
-	else
-		images_one_done(op, NULL);
+	else if (!(op->call = op->store->ops->shelf->check(
+			   op->store, images_record(op), compared, op, &err)))
+		images_one_done(op, &err);
 }

@@ -208,10 +208,13 @@ static void publish(struct store_image *base, store_done_fn *done, void *data)
 	struct glance_image *image = glance_image(base);
 	const struct glance_store *store = image->store;
 	struct json_object *patch = json_object_new_array();
+	char digest[sizeof(base->digest_algorithm) + sizeof(base->digest)];
 
 	image->done = done;
 	image->data = data;
+	(void)snprintf(digest, sizeof(digest), "%s:%s", base->digest_algorithm, base->digest);
 	glance_patch_set(patch, "qmpsnap_verified", json_object_new_string("true"));
+	glance_patch_set(patch, "qmpsnap_digest", json_object_new_string(digest));
 	if (store->visibility)
 		glance_patch_set(patch, "visibility", json_object_new_string(store->visibility));
 	if (store->is_protected)

@@ -35,7 +35,7 @@ struct shelf {
 	char marker[37];
 	struct json_object *records;
 
-	/* fetch, remove */
+	/* fetch, check, remove */
 	store_done_fn *done;
 	struct shelf_sink sink; /* stands before the caller's, and counts */
 	struct shelf_sink *to;
@@ -276,6 +276,74 @@ static void resume(struct shelf_call *call)
 	glance_resume(&((struct shelf *)call)->call);
 }
 
+/* ---- What the service says of them -------------------------------------------------------- */
+
+/* The service's digest of an image never changes, unless its bytes do. */
+static bool check_digest(struct shelf *s, struct json_object *record, struct qmpsnap_error *err)
+{
+	const char *ours = json_string(record, "qmpsnap_digest"),
+		   *algorithm = json_string(record, "os_hash_algo"),
+		   *value = json_string(record, "os_hash_value");
+	const char *colon = ours ? strchr(ours, ':') : NULL;
+
+	if (!colon)
+		return true;
+	if (strncmp(ours, "md5:", 4) == 0) {
+		algorithm = "md5";
+		value = json_string(record, "checksum");
+	}
+	const size_t len = (size_t)(colon - ours);
+	if (algorithm && value && strlen(algorithm) == len && strncmp(ours, algorithm, len) == 0 &&
+		strcmp(colon + 1, value) == 0)
+		return true;
+	error_set(err, QMPSNAP_STORE,
+		"%s: the service's digest is %.16s:%.16s..., when it was stored it was %.32s...",
+		s->doing, algorithm ? algorithm : "none", value ? value : "", ours);
+	return false;
+}
+
+static void checked(const struct qmpsnap_error *err, struct json_object *json, void *data)
+{
+	(void)json;
+	end(err, data);
+}
+
+static void no_bytes(void *data)
+{
+	end(NULL, data);
+}
+
+/* The record says nothing of a file that was lost: its first byte is asked for. */
+static struct shelf_call *check(struct qmpsnap_store *store, struct json_object *record,
+	store_done_fn *done, void *data, struct qmpsnap_error *err)
+{
+	struct shelf *s = new_shelf(store, data, err);
+
+	if (!s)
+		return NULL;
+	describe(s, "looking at", record);
+	s->done = done;
+	(void)snprintf(
+		s->path, sizeof(s->path), "/v2/images/%.36s/file", json_string(record, "id"));
+	const struct glance_request request = {.method = "GET",
+		.path = s->path,
+		.headers = {"Range: bytes=0-0"},
+		.doing = s->doing,
+		.expect = {206}};
+	if (!check_digest(s, record, err)) {
+		free(s);
+		return NULL;
+	}
+	if (json_int(record, "size", 0) > 0)
+		glance_send(&s->call, s->store, &request, checked, s);
+	else if (!(s->delay = delay_start(s->store->loop, 0, no_bytes, s))) {
+		error_no_memory(err);
+		free(s);
+		return NULL;
+	}
+	return &s->base;
+}
+
 /* ---- Removal ------------------------------------------------------------------------------ */
 
 static void removed(const struct qmpsnap_error *err, struct json_object *json, void *data)
@@ -332,6 +400,7 @@ static void stop(struct shelf_call *call)
 const struct shelf_ops glance_shelf = {
 	.list = list,
 	.fetch = fetch,
+	.check = check,
 	.remove = remove_image,
 	.resume = resume,
 	.stop = stop,

@@ -34,8 +34,9 @@ struct shelf {
 	char from[OBJECT_NAME_BYTES * 2]; /* the name that the page comes after */
 	char last[OBJECT_NAME_BYTES * 2]; /* the last one in it */
 
-	/* fetch, remove */
+	/* fetch, check, remove */
 	store_done_fn *done;
+	struct json_object *record; /* borrowed */
 	struct shelf_sink sink; /* stands before the caller's, and counts */
 	struct shelf_sink *to;
 	uint64_t taken_bytes;
@@ -45,8 +46,7 @@ struct shelf {
 	struct work later;
 };
 
-static struct shelf *new_shelf(const struct object_shelf_kind *kind, struct qmpsnap_store *store,
-	void *data, struct qmpsnap_error *err)
+static struct shelf *new_shelf(struct qmpsnap_store *store, void *data, struct qmpsnap_error *err)
 {
 	struct shelf *s = calloc(1, sizeof(*s));
 
@@ -54,8 +54,8 @@ static struct shelf *new_shelf(const struct object_shelf_kind *kind, struct qmps
 		error_no_memory(err);
 		return NULL;
 	}
-	s->base.ops = kind->ops;
-	s->kind = kind;
+	s->base.ops = store->ops->shelf;
+	s->kind = (const struct object_shelf_kind *)store->ops->shelf;
 	s->remote = remote_of(store);
 	s->data = data;
 	return s;
@@ -182,12 +182,13 @@ static void ask_for_page(struct shelf *s)
 	remote_send(&s->call, s->remote, &request, got_page, s);
 }
 
-struct shelf_call *object_shelf_list(const struct object_shelf_kind *kind,
-	struct qmpsnap_store *store, shelf_listed_fn *done, void *data, struct qmpsnap_error *err)
+struct shelf_call *object_shelf_list(struct qmpsnap_store *store, const struct shelf_filter *filter,
+	shelf_listed_fn *done, void *data, struct qmpsnap_error *err)
 {
-	struct shelf *s = new_shelf(kind, store, data, err);
+	struct shelf *s = new_shelf(store, data, err);
 	char root[ROOT_BYTES];
 
+	(void)filter; /* a service knows nothing but names */
 	if (!s)
 		return NULL;
 	s->listed = done;
@@ -197,7 +198,7 @@ struct shelf_call *object_shelf_list(const struct object_shelf_kind *kind,
 		error_no_memory(err);
 		return NULL;
 	}
-	kind->root(s->remote, root, sizeof(root));
+	s->kind->root(s->remote, root, sizeof(root));
 	(void)snprintf(s->doing, sizeof(s->doing), "listing %.400s", root);
 	ask_for_page(s);
 	return &s->base;
@@ -281,18 +282,17 @@ static const char *name_of(struct shelf *s, struct json_object *record)
 	return json_string(record, "location") + strlen(root);
 }
 
-struct shelf_call *object_shelf_fetch(const struct object_shelf_kind *kind,
-	struct qmpsnap_store *store, struct json_object *record, struct shelf_sink *sink,
-	store_done_fn *done, void *data, struct qmpsnap_error *err)
+struct shelf_call *object_shelf_fetch(struct qmpsnap_store *store, struct json_object *record,
+	struct shelf_sink *sink, store_done_fn *done, void *data, struct qmpsnap_error *err)
 {
-	struct shelf *s = new_shelf(kind, store, data, err);
+	struct shelf *s = new_shelf(store, data, err);
 
 	if (!s)
 		return NULL;
 	s->done = done;
 	s->sink.take = take;
 	s->to = sink;
-	kind->object(s->remote, name_of(s, record), s->path);
+	s->kind->object(s->remote, name_of(s, record), s->path);
 	(void)snprintf(
 		s->doing, sizeof(s->doing), "downloading %.450s", json_string(record, "location"));
 	fetch_rest(s);
@@ -304,6 +304,54 @@ void object_shelf_resume(struct shelf_call *call)
 	remote_resume(&((struct shelf *)call)->call);
 }
 
+/* ---- What the service says of them -------------------------------------------------------- */
+
+static void checked(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct shelf *s = data;
+	const char *length = reply ? http_header(reply, "Content-Length") : NULL;
+	const char *etag = json_string(s->record, "qmpsnap_etag");
+	const int64_t size = json_int(s->record, "size", -1);
+	struct qmpsnap_error mine;
+
+	if (err) {
+		end(err, s);
+	} else if (!length || size < 0 || strtoull(length, NULL, 10) != (uint64_t)size) {
+		error_set(&mine, QMPSNAP_STORE,
+			"%s: the service has %.20s bytes, stored were %" PRId64, s->doing,
+			length ? length : "no", size);
+		end(&mine, s);
+	} else if (etag && strcmp(etag, s->call.etag) != 0) {
+		error_set(&mine, QMPSNAP_STORE,
+			"%s: the service's ETag is %.64s, when it was stored it was %.64s",
+			s->doing, s->call.etag, etag);
+		error_hint(&mine, "the object was replaced, or copied: --deep compares its bytes");
+		end(&mine, s);
+	} else {
+		end(NULL, s);
+	}
+}
+
+struct shelf_call *object_shelf_check(struct qmpsnap_store *store, struct json_object *record,
+	store_done_fn *done, void *data, struct qmpsnap_error *err)
+{
+	struct shelf *s = new_shelf(store, data, err);
+	const struct remote_request request = {.method = "HEAD",
+		.path = s ? s->path : NULL,
+		.doing = s ? s->doing : NULL,
+		.expect = {200}};
+
+	if (!s)
+		return NULL;
+	s->done = done;
+	s->record = record;
+	s->kind->object(s->remote, name_of(s, record), s->path);
+	(void)snprintf(
+		s->doing, sizeof(s->doing), "looking at %.450s", json_string(record, "location"));
+	remote_send(&s->call, s->remote, &request, checked, s);
+	return &s->base;
+}
+
 /* ---- Removal ------------------------------------------------------------------------------ */
 
 static void removed(const struct qmpsnap_error *err, void *data)
@@ -312,13 +360,12 @@ static void removed(const struct qmpsnap_error *err, void *data)
 }
 
 /* By the names that the record leads to, as another process does: they must be the ones it has. */
-struct shelf_call *object_shelf_remove(const struct object_shelf_kind *kind,
-	struct qmpsnap_store *store, struct json_object *record, store_done_fn *done, void *data,
-	struct qmpsnap_error *err)
+struct shelf_call *object_shelf_remove(struct qmpsnap_store *store, struct json_object *record,
+	store_done_fn *done, void *data, struct qmpsnap_error *err)
 {
 	struct store_image_spec spec = {
 		.id = json_string(record, "id"), .name = json_string(record, "name")};
-	struct shelf *s = new_shelf(kind, store, data, err);
+	struct shelf *s = new_shelf(store, data, err);
 	struct object_names names;
 
 	if (!s)
@@ -328,7 +375,7 @@ struct shelf_call *object_shelf_remove(const struct object_shelf_kind *kind,
 			spec.format = (enum qmpsnap_format)format;
 	}
 	s->done = done;
-	object_names(&names, kind->prefix(s->remote),
+	object_names(&names, s->kind->prefix(s->remote),
 		&(struct store_image_spec){
 			.id = spec.id, .name = spec.name ? spec.name : "", .format = spec.format});
 	if (!spec.name || strcmp(names.data, name_of(s, record)) != 0) {

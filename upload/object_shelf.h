@@ -17,8 +17,9 @@ enum {
 
 typedef void object_name_fn(const char *name, void *data);
 
+/* A kind of service; a store's ops->shelf leads to it. */
 struct object_shelf_kind {
-	const struct shelf_ops *ops;
+	struct shelf_ops ops; /* OBJECT_SHELF_OPS */
 	/* What stands before an object's name in locations: "s3://BUCKET/". */
 	void (*root)(const struct remote *remote, char *root, size_t size);
 	/* That all names of the store begin with; "" or without slashes at its ends. */
@@ -33,16 +34,23 @@ struct object_shelf_kind {
 	bool (*names)(const struct http_reply *reply, object_name_fn *fn, void *data);
 };
 
-/* For the ops of a kind, as in struct shelf_ops. */
-struct shelf_call *object_shelf_list(const struct object_shelf_kind *kind,
-	struct qmpsnap_store *store, shelf_listed_fn *done, void *data, struct qmpsnap_error *err);
-struct shelf_call *object_shelf_fetch(const struct object_shelf_kind *kind,
-	struct qmpsnap_store *store, struct json_object *record, struct shelf_sink *sink,
+/* As in struct shelf_ops. */
+struct shelf_call *object_shelf_list(struct qmpsnap_store *store, const struct shelf_filter *filter,
+	shelf_listed_fn *done, void *data, struct qmpsnap_error *err);
+struct shelf_call *object_shelf_fetch(struct qmpsnap_store *store, struct json_object *record,
+	struct shelf_sink *sink, store_done_fn *done, void *data, struct qmpsnap_error *err);
+struct shelf_call *object_shelf_check(struct qmpsnap_store *store, struct json_object *record,
 	store_done_fn *done, void *data, struct qmpsnap_error *err);
-struct shelf_call *object_shelf_remove(const struct object_shelf_kind *kind,
-	struct qmpsnap_store *store, struct json_object *record, store_done_fn *done, void *data,
-	struct qmpsnap_error *err);
+struct shelf_call *object_shelf_remove(struct qmpsnap_store *store, struct json_object *record,
+	store_done_fn *done, void *data, struct qmpsnap_error *err);
 void object_shelf_resume(struct shelf_call *call);
 void object_shelf_stop(struct shelf_call *call);
+
+#define OBJECT_SHELF_OPS                                                                           \
+	{                                                                                          \
+		.list = object_shelf_list, .fetch = object_shelf_fetch,                            \
+		.check = object_shelf_check, .remove = object_shelf_remove,                        \
+		.resume = object_shelf_resume, .stop = object_shelf_stop                           \
+	}
 
 #endif

@@ -16,6 +16,7 @@
 #define UPLOAD_S3_H
 
 #include "upload/object_names.h"
+#include "upload/object_shelf.h"
 #include "upload/parts.h"
 #include "upload/remote.h"
 #include "upload/s3_config.h"
@@ -41,7 +42,7 @@ struct s3_store {
 };
 
 extern const struct store_ops s3_ops;
-extern const struct shelf_ops s3_shelf; /* s3_shelf.c */
+extern const struct object_shelf_kind s3_shelf; /* s3_shelf.c */
 extern const struct remote_ops s3_remote_ops; /* s3_call.c */
 
 void s3_free(struct s3_store *store); /* s3_open.c */

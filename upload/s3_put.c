@@ -110,8 +110,10 @@ static void confirmed(const struct qmpsnap_error *err, const struct http_reply *
 				"%s: the service's ETag is %.40s, that of what was sent is %.40s",
 				image->doing, image->call.etag, image->etag);
 	}
-	if (image->err.code == QMPSNAP_OK)
+	if (image->err.code == QMPSNAP_OK) {
 		image->base.size_bytes = size;
+		json_put_string(image->record, "qmpsnap_etag", image->call.etag);
+	}
 	finish(image->err.code == QMPSNAP_OK ? NULL : &image->err, image);
 }
 

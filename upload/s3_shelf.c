@@ -57,38 +57,11 @@ static bool names(const struct http_reply *reply, object_name_fn *fn, void *data
 	return xml_each(reply->body, reply->body_len, on_text, &listing);
 }
 
-static const struct object_shelf_kind kind = {
-	.ops = &s3_shelf,
+const struct object_shelf_kind s3_shelf = {
+	.ops = OBJECT_SHELF_OPS,
 	.root = root,
 	.prefix = prefix,
 	.object = object,
 	.list = list_path,
 	.names = names,
-};
-
-static struct shelf_call *list(struct qmpsnap_store *store, const struct shelf_filter *filter,
-	shelf_listed_fn *done, void *data, struct qmpsnap_error *err)
-{
-	(void)filter;
-	return object_shelf_list(&kind, store, done, data, err);
-}
-
-static struct shelf_call *fetch(struct qmpsnap_store *store, struct json_object *record,
-	struct shelf_sink *sink, store_done_fn *done, void *data, struct qmpsnap_error *err)
-{
-	return object_shelf_fetch(&kind, store, record, sink, done, data, err);
-}
-
-static struct shelf_call *remove_image(struct qmpsnap_store *store, struct json_object *record,
-	store_done_fn *done, void *data, struct qmpsnap_error *err)
-{
-	return object_shelf_remove(&kind, store, record, done, data, err);
-}
-
-const struct shelf_ops s3_shelf = {
-	.list = list,
-	.fetch = fetch,
-	.remove = remove_image,
-	.resume = object_shelf_resume,
-	.stop = object_shelf_stop,
 };

@@ -193,7 +193,7 @@ static void free_store(struct qmpsnap_store *base)
 
 const struct store_ops swift_ops = {
 	.kind = "swift",
-	.shelf = &swift_shelf,
+	.shelf = &swift_shelf.ops,
 	.create = create,
 	.put = swift_put,
 	.stop = swift_stop,

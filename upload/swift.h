@@ -13,6 +13,7 @@
 
 #include "upload/keystone.h"
 #include "upload/object_names.h"
+#include "upload/object_shelf.h"
 #include "upload/parts.h"
 #include "upload/remote.h"
 #include "upload/url.h"
@@ -49,7 +50,7 @@ struct swift_store {
 };
 
 extern const struct store_ops swift_ops;
-extern const struct shelf_ops swift_shelf; /* swift_shelf.c */
+extern const struct object_shelf_kind swift_shelf; /* swift_shelf.c */
 extern const struct remote_ops swift_remote_ops; /* swift_login.c */
 
 /* Frees it when no login is under way any more (swift_login.c). */

@@ -48,8 +48,10 @@ static void confirmed(const struct qmpsnap_error *err, const struct http_reply *
 		error_set(&image->err, QMPSNAP_STORE,
 			"%s: Swift's ETag is %.40s, that of what was sent is %.40s", image->doing,
 			image->call.etag, image->etag);
-	else
+	if (image->err.code == QMPSNAP_OK) {
 		image->base.size_bytes = size;
+		json_put_string(image->record, "qmpsnap_etag", image->etag);
+	}
 	finish(image->err.code == QMPSNAP_OK ? NULL : &image->err, image);
 }
 

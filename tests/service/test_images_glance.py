@@ -92,11 +92,35 @@ class Alone(GlanceTest):
         self.assertLess((self.folder / "x.raw").stat().st_blocks * 512, 5 << 20)
         image = self.snapshot()["images"][0]
         self.images("verify", image["id"])
-        self.assertFalse(any(path.endswith("/file") for _, path, _ in self.proxy.log[-3:]))
         self.images("verify", "--deep", image["id"])
         self.images("restore", image["id"], "--target", "y.raw", "--format", "raw")
         self.assertTrue(same(self.folder / "y.raw", "raw", self.disk, "qcow2"))
         self.assert_no_files("x.raw", "y.raw")
+
+    def test_verify_finds(self):
+        """Without reading the bytes: that they are there, and that their digest is the old one."""
+        image = self.snapshot()["images"][0]
+        other = self.snapshot()["images"][0]["id"]
+        digest = self.service.record(image["id"])["qmpsnap_digest"]
+        self.assertEqual(digest, "sha512:" + image["digest"])
+        self.assertEqual(self.images("verify").ids, [image["id"], other])
+        for wrong in ("sha512:" + "0" * 128, "sha256:" + "0" * 64, "md5:" + "0" * 32):
+            self.service.patch(image["id"], {"op": "replace", "path": "/qmpsnap_digest",
+                                             "value": wrong})
+            done = self.images("verify", code=5)
+            self.assertIn("digest", done.result["error"]["message"])
+            self.assertEqual(done.ids, [other])
+        self.service.patch(image["id"], {"op": "replace", "path": "/qmpsnap_digest",
+                                         "value": digest})
+        self.images("verify")
+        for rule in (Rule("GET", "/file", "status", status=503), Rule("GET", "/file", "lose")):
+            self.proxy.set(rule)
+            self.images("verify", image["id"])
+            self.assertEqual(rule.times, 0)
+        (self.service.state / "store" / image["id"]).unlink()
+        done = self.images("verify", code=5)
+        self.assertIn(image["id"], done.result["error"]["message"])
+        self.assertEqual(done.ids, [other])
 
     def test_download_goes_on(self):
         """After a break it asks for the rest, not for all of it once more."""

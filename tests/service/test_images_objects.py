@@ -55,8 +55,12 @@ class ObjectShelf:
             headers={"X-Auth-Token": SWIFT.token, "Content-Type": "application/octet-stream"})
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
         self.images("download", image["id"], code=5)
+        done = self.images("verify", code=5)
+        self.assertIn("ETag", done.result["error"]["message"])
         self.images("verify", "--deep", code=5)
         SWIFT.call("DELETE", urllib.request.quote(name))
+        done = self.images("verify", code=5)
+        self.assertIn("404", done.result["error"]["message"])
         self.images("download", image["id"], code=5)
         self.assert_no_files()
 
