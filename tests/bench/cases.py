@@ -210,7 +210,7 @@ def to_stdout(guest, out):
     """A Run, and the seconds until the first byte came."""
     process = kit.Process(
         [tool.BINARY, "snapshot", "--quiet", "--qmp", guest.address, "--to", "-",
-         "--scratch", guest.scratch],
+         "--scratch", guest.scratch, *bench.UNLIMITED],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, **guest.tool_env()}, bufsize=0)
     first = None
@@ -279,14 +279,14 @@ def scratch_bytes(b, clusters):
 
 # name: options, the step that loads the guest
 LOADS = {
-    "stream, unlimited": (("--speed", "1T"), "upload"),
+    "stream, unlimited": (bench.UNLIMITED, "upload"),
     "stream, 200 MiB/s": (("--speed", "200M"), "upload"),
     "stream, 100 MiB/s": (("--speed", "100M"), "upload"),
     "stream, auto": (("--speed", "auto"), "upload"),
-    "backup, unlimited": (("--method", "backup", "--speed", "1T"), "copy"),
+    "backup, unlimited": (("--method", "backup", *bench.UNLIMITED), "copy"),
     "backup, 100 MiB/s": (("--method", "backup", "--speed", "100M"), "copy"),
     "backup, auto": (("--method", "backup", "--speed", "auto"), "copy"),
-    "mirror, unlimited": (("--method", "mirror", "--speed", "1T"), "copy"),
+    "mirror, unlimited": (("--method", "mirror", *bench.UNLIMITED), "copy"),
     "mirror, 100 MiB/s": (("--method", "mirror", "--speed", "100M"), "copy"),
     "mirror, auto": (("--method", "mirror", "--speed", "auto"), "copy"),
 }
