@@ -24,6 +24,7 @@ static const struct method_table tables[N_METHODS] = {
 		.key = "cold",
 		.steps = cold_steps,
 		.n_steps = &n_cold_steps,
+		.n_looks = 1,
 		.holds = true},
 	[METHOD_OFFLINE] = {.name = "offline",
 		.key = "offline",

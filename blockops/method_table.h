@@ -23,6 +23,7 @@ struct method_table {
 	const char *key; /* as the guard is told: "filter" */
 	const struct flow_step *steps;
 	const size_t *n_steps;
+	size_t n_looks; /* steps right behind "plan" that only look: a dry run does them, too */
 	bool holds; /* the guest stands still for a copy, not for an instant: the user is told of it
 		     */
 };

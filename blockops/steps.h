@@ -148,6 +148,9 @@ flow_fn sources_find, sources_close;
 
 /* steps_convert.c: copies made by qemu-img; convert_spool is undone by spool_drop */
 flow_fn convert_spool;
+/* Whether about what the disks' sources take now may be taken for the copies; else *err (REFUSED).
+ * qemu-img cuts its output to nothing first, so nothing can be reserved in it. */
+bool convert_has_room(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* Copies each disk's source into its spool, which then is the image; goes on as disks_in_order().
  */
 void convert_disks(struct qmpsnap_snapshot *s, snapshot_fn *then);

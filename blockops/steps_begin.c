@@ -297,7 +297,8 @@ void plan_make(struct flow *f, void *self)
 	struct qmpsnap_error err = {0};
 
 	if (make_plan(s, &err)) {
-		flow_go_on_with(f, s->table->steps, s->dry_run ? f->at + 1 : *s->table->n_steps);
+		flow_go_on_with(f, s->table->steps,
+			s->dry_run ? f->at + 1 + s->table->n_looks : *s->table->n_steps);
 		if (s->dry_run)
 			plan_print(s);
 		else

@@ -22,8 +22,7 @@ static uint64_t needed_bytes(const struct snapshot_disk *d)
 	return allocated < d->virtual_size_bytes ? allocated : d->virtual_size_bytes;
 }
 
-/* qemu-img cuts its output to nothing first, so nothing can be reserved in it. */
-static bool has_room(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+bool convert_has_room(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	char needed_text[UNITS_TEXT_BYTES], room_text[UNITS_TEXT_BYTES];
 	uint64_t room = 0, needed = 0;
@@ -61,7 +60,7 @@ void convert_spool(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 	struct qmpsnap_error err;
 
-	if (has_room(s, &err))
+	if (convert_has_room(s, &err))
 		disks_in_order(s, make_spool, NULL);
 	else
 		flow_done(f, &err);

@@ -8,11 +8,12 @@
 const struct flow_step cold_steps[] = {
 	STEPS_BEGIN,
 	{.name = "sources", .start = sources_find, .undo = sources_close, .when = UNDO_ALWAYS,
-	 .text = "find the disks' files through QEMU's block graph, and open them read-only"},
+	 .text = "find the disks' files through QEMU's block graph, open them read-only, and see "
+		 "whether there is room for their copies"},
 	STEP_AGENT,
 	STEP_GUARD,
 	{.name = "spool", .start = convert_spool, .undo = spool_drop, .when = UNDO_ALWAYS,
-	 .text = "an unlinked file for the copy of each disk, if there is room"},
+	 .text = "an unlinked file for the copy of each disk"},
 	STEP_IMAGES,
 	STEP_FREEZE,
 	{.name = "pause", .start = guest_pause, .undo = guest_unpause, .when = UNDO_ALWAYS,

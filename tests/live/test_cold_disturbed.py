@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A copy by the method cold that is disturbed: the guest runs again, and there is no image."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from cold import ColdTest
+from lab import MIB, Disk
+from tool import FAULTY, GUARD
+
+SLOW = "8M"  # --speed that makes a copy last; it holds for the copy and for the upload
+
+
+class Disturbed(ColdTest):
+    """Something happens in the middle of the copy."""
+
+    def slow(self, size=32 * MIB, **options):
+        disk = Disk(size, fmt="raw", style="drive")
+        guest = self.guest(disk, **options)
+        for offset in range(0, size, 8 * MIB):
+            guest.write(disk, offset, 8 * MIB, 0x55)
+        return guest
+
+    def wait_copying(self, started):
+        self.assertIsNotNone(started.wait_for(self.is_copying), started.describe())
+
+    @staticmethod
+    def is_copying(event):
+        return event["event"] == "progress" and event.get("step") == "copy"
+
+    @staticmethod
+    def children(program, parent):
+        """Processes that run it, started by `parent`; maybe through a loader of another name."""
+        found = []
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                state, its_parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+                words = (folder / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            names = {word.rsplit("/", 1)[-1] for word in words}
+            if program in names and int(its_parent) == parent and state != "Z":
+                found.append(int(folder.name))
+        return found
+
+    def wait_dead(self, pid, timeout_s=5):
+        end = time.monotonic() + timeout_s
+        while pathlib.Path(f"/proc/{pid}/exe").exists():
+            try:
+                os.readlink(f"/proc/{pid}/exe")
+            except OSError:
+                return  # a zombie has none
+            self.assertLess(time.monotonic(), end, "qemu-img lives on")
+            time.sleep(0.02)
+
+    def copying(self, guest):
+        """A copy that is under way, the guest held."""
+        started = self.cold(guest, "--speed", SLOW)
+        self.wait_copying(started)
+        return started
+
+    def test_a_long_copy_is_no_reason_to_end_it(self):
+        guest = self.slow(64 * MIB)
+        before = guest.state()
+        started = self.cold(guest, "--speed", SLOW)  # 8 s
+        self.assert_done(started)
+        self.assertGreater(started.result["stopped_ms"], 6000)
+        self.assert_image_is_reference(guest)
+        self.assert_nothing_left(guest, before)
+
+    def test_killed(self):
+        guest = self.slow()
+        before = guest.state()
+        started = self.copying(guest)
+        self.assertEqual(guest.monitor.status(), "paused")
+        child, = self.children("qemu-img", started.pid)
+        started.kill()  # waits until the guard has closed its standard error
+        self.wait_dead(child)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+        self.assertIn("all of it has been undone", started.stderr)
+
+    def test_hung(self):
+        """The guard ends a main process that has stopped saying that it copies."""
+        guest = self.slow(64 * MIB)
+        before = guest.state()
+        started = self.copying(guest)
+        started.signal(signal.SIGSTOP)
+        self.assertEqual(started.wait(30), -signal.SIGKILL)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_interrupted(self):
+        guest = self.slow()
+        before = guest.state()
+        started = self.copying(guest)
+        child, = self.children("qemu-img", started.pid)
+        started.signal(signal.SIGINT)
+        self.assertEqual(started.wait(), 130, started.describe())
+        self.wait_dead(child)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_continued_by_others(self):
+        guest = self.slow()
+        before = guest.state()
+        started = self.copying(guest)
+        guest.monitor.command("cont")
+        self.assertEqual(started.wait(), 4, started.describe())
+        self.assertIn("continued the guest", started.result["error"]["message"])
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_continued_and_stopped_by_others(self):
+        """The pause that stands then is theirs, and stays."""
+        guest = self.slow()
+        started = self.copying(guest)
+        guest.monitor.command("cont")
+        guest.monitor.command("stop")
+        self.assertEqual(started.wait(), 4, started.describe())
+        self.assertIn("continued the guest", started.result["error"]["message"])
+        self.assertEqual(guest.monitor.status(), "paused")
+        self.assert_no_image(guest)
+
+    def test_their_pause_continued_by_them(self):
+        guest = self.slow()
+        guest.monitor.command("stop")
+        started = self.copying(guest)
+        guest.monitor.command("cont")
+        self.assertEqual(started.wait(), 4, started.describe())
+        self.assertIn("continued the guest", started.result["error"]["message"])
+        self.assertEqual(guest.monitor.status(), "running")
+        self.assert_no_image(guest)
+
+    def test_qemu_quits(self):
+        guest = self.slow()
+        started = self.copying(guest)
+        guest.monitor.command("quit")
+        self.assertEqual(started.wait(), 4, started.describe())
+        self.assert_no_image(guest)
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+
+    def test_qemu_img_dies(self):
+        guest = self.slow()
+        before = guest.state()
+        started = self.copying(guest)
+        child, = self.children("qemu-img", started.pid)
+        os.kill(child, signal.SIGTERM)
+        self.assertEqual(started.wait(), 4, started.describe())
+        self.assertIn("signal 15", started.result["error"]["message"])
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
+class FaultTest(ColdTest):
+    def test_killed_at_each_step(self):
+        guest = self.guest(Disk(8 * MIB), Disk(8 * MIB, fmt="raw", style="drive"))
+        for disk in guest.disks:
+            guest.write(disk, 0, 4 * MIB, 0x55)
+        before = guest.state()
+        planned = self.cold(guest, "--dry-run")
+        self.assert_done(planned)
+        steps = [event["step"].split(":")[0] for event in planned.events
+                 if event["event"] == "step" and event["phase"] == "plan"]
+        steps = [step for step in steps if not step.startswith(("disk ", "method "))]
+        self.assertIn("copy", steps)
+        for when in ("before", "after"):
+            for step in steps:
+                with self.subTest(step=step, when=when):
+                    done = subprocess.run(
+                        [FAULTY, f"kill-{when}", step, guest.address, f"dir:{guest.store}", GUARD],
+                        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+                        check=False,
+                        env={"TMPDIR": str(guest.scratch), "PATH": os.environ["PATH"],
+                             "FAULTY_METHOD": "cold",
+                             "XDG_RUNTIME_DIR": str(guest.scratch)})
+                    self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
+                    self.assert_nothing_left(guest, before)
+                    if step == "publish" and when == "after":
+                        shutil.rmtree(guest.store)
+                    self.assert_no_image(guest)
+
+
+if __name__ == "__main__":
+    unittest.main()
