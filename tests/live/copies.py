@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the methods backup and mirror have in common."""
+import builds
 
 SPEED = "12M"
 IOTHREAD = ("-object", "iothread,id=io0")
@@ -17,3 +18,10 @@ def copied(event):
 
 def uploading(event):
     return event["event"] == "progress" and "step" not in event and event["done_bytes"] > 0
+
+
+def wait_writable(started, method):
+    """From then on the test may write, and what it writes isn't in the image."""
+    started.wait_instant()
+    if "backup" in method and builds.monitor_writes_wait_for_backup():
+        started.wait_for(copied)

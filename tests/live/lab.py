@@ -13,6 +13,7 @@ import threading
 import time
 import unittest
 
+import builds
 import images
 import tool
 from monitor import Monitor
@@ -21,7 +22,6 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 KIT = TOP / "build" / "guest"
 KIB = 1 << 10
 MIB = 1 << 20
-QEMU = os.environ.get("QMPSNAP_TEST_QEMU", "qemu-system-x86_64")
 SLOTS = 256  # of the numbered blocks; 1 MiB
 
 
@@ -115,7 +115,7 @@ class Guest:
             raise
 
     def _start(self):
-        command = [QEMU, "-name", self.name, "-nodefaults", "-display", "none",
+        command = [builds.QEMU, "-name", self.name, "-nodefaults", "-display", "none",
                    "-M", "q35", "-m", "256"]
         for socket in ("tool", "test"):
             command += ["-qmp", f"unix:{self.folder}/{socket}.sock,server=on,wait=off"]
@@ -335,6 +335,10 @@ class LabTest(unittest.TestCase):
         self.addCleanup(end)
         writer.start()
         return writer
+
+    def needs_filter(self):
+        if not builds.has_filter():
+            self.skipTest("this QEMU has no filter")
 
     def assert_done(self, started, code=0):
         self.assertEqual(started.wait(), code, started.describe())

@@ -100,7 +100,12 @@ class CopyFails(FailureTest):
 
     def test_spool_full_in_spite_of_the_reserve(self):
         """A guest whose write found no room in the copy goes on, once the copy is given up."""
-        guest = self.guest(Disk(64 * MIB), job="write")
+        disk = Disk(64 * MIB, fmt="raw")
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-full-"))
+        self.addCleanup(shutil.rmtree, folder)
+        disk.make(folder, "disk0")
+        disk.path.write_bytes(b"\x11" * disk.size)  # what holds zeroes QEMU 11 needn't copy
+        guest = self.guest(disk, job="write")
         guest.wait_count(SLOTS)
         folder = guest.scratch = self.mounted("tmpfs", ",size=80M")
         before = guest.state()

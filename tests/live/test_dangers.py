@@ -4,24 +4,15 @@
 A real Linux writes all the time to a disk that an iothread serves.  QMPSNAP_REPEAT says how many
 snapshots in a row; without it 5, or 50 with QMPSNAP_LONG=1."""
 import os
-import subprocess
 import unittest
 
 import blocks
+import builds
 import images
-import lab
 from lab import MIB, SLOTS, Disk, LabTest
 
 REPEAT = int(os.environ.get("QMPSNAP_REPEAT", 50 if os.environ.get("QMPSNAP_LONG") == "1" else 5))
 WARM_UP = SLOTS + 20
-
-
-def builds_known_good():
-    """By the version that QEMU itself prints."""
-    text = subprocess.run([lab.QEMU, "--version"], capture_output=True, text=True, check=True)
-    version = tuple(map(int, text.stdout.split("version ")[1].split()[0].split("(")[0].split(".")))
-    least = {(5, 2): 0, (10, 0): 13, (11, 1): 3}
-    return version[2] >= least.get(version[:2], version[2] + 1)
 
 
 class Iothread(LabTest):
@@ -48,7 +39,7 @@ class Iothread(LabTest):
     def taken_again_and_again(self, device):
         guest = self.busy_guest(device)
         before = guest.state()
-        wanted = "stream" if builds_known_good() else "backup"
+        wanted = "stream" if builds.is_good_in_iothreads() else "backup"
         for _ in range(REPEAT):
             first = guest.counted()
             started = guest.snapshot("-v")
@@ -69,7 +60,7 @@ class Iothread(LabTest):
         self.taken_again_and_again("scsi-hd")
 
     def test_by_name_it_is_refused(self):
-        if builds_known_good():
+        if builds.is_good_in_iothreads():
             self.skipTest("this QEMU does well with iothreads")
         guest = self.busy_guest("virtio-blk-pci")
         before = guest.state()

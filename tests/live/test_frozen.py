@@ -6,6 +6,7 @@ instant is reported, through a second monitor, all over the disk, until the imag
 import unittest
 
 import images
+from copies import wait_writable
 from lab import KIB, MIB, Disk, LabTest
 
 CHUNK = 64 * KIB
@@ -150,7 +151,7 @@ class Chain(LabTest):
         guest.write(top, 5 * MIB, MIB, 0x31)
         before = guest.state()
         started = guest.snapshot("--speed", SPEED, *self.METHOD)
-        started.wait_instant()
+        wait_writable(started, self.METHOD)
         writes = self.writer(guest, overwrite(0, size))
         self.assert_done(started)
         self.assertGreater(writes.stop(), MIN_WRITES)

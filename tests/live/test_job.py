@@ -91,6 +91,7 @@ class Plaintext(LabTest):
         self.assert_nothing_left(guest, before)
 
     def test_filter(self):
+        self.needs_filter()
         self.check("--flavour", "filter")
 
     def test_job(self):

@@ -170,6 +170,9 @@ class RecoveredFromMirror(RecoverTest):
 
 
 class Recovered(RecoverTest):
+    def setUp(self):
+        self.needs_filter()
+
     def test_recover(self):
         self.recover_after_each(("scratch", "filter", "resume", "view", "export", "upload"))
 
@@ -207,6 +210,9 @@ class Recovered(RecoverTest):
 
 
 class StoppedByOthers(KillTest):
+    def setUp(self):
+        self.needs_filter()  # the job flavour doesn't stop the guest
+
     def test_their_pause_stays(self):
         """Who stops the guest between our look at it and our own `stop` keeps it stopped."""
         guest = self.two_disks()
@@ -229,6 +235,9 @@ class StoppedByOthers(KillTest):
 
 
 class HungInThePause(KillTest):
+    def setUp(self):
+        self.needs_filter()
+
     def test_the_guard_waits_for_qemu(self):
         """QEMU hangs for longer than any command's deadline, in the pause and its undo."""
         guest = self.two_disks()
@@ -249,6 +258,10 @@ class HungInThePause(KillTest):
 
 
 class PauseDeadline(KillTest):
+    def setUp(self):
+        if not self.METHOD:
+            self.needs_filter()
+
     def test_a_hung_main_process_does_not_hold_the_guest(self):
         """The guard ends a main process that is stopped inside the pause."""
         guest = self.two_disks()

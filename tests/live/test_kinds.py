@@ -4,6 +4,7 @@ overwritten. By the filter here; test_kinds_job and test_kinds_backup are the sa
 import unittest
 
 import images
+from copies import wait_writable
 from lab import KIB, MIB, Disk, LabTest
 
 SIZE = 16 * MIB
@@ -15,6 +16,10 @@ THROTTLED = ("-object", "throttle-group,id=limits,x-bps-total=1073741824")
 class KindTest(LabTest):
     METHOD = ("--method", "stream", "--flavour", "filter")
 
+    def setUp(self):
+        if "filter" in self.METHOD:
+            self.needs_filter()
+
     def fill(self, guest, disk, size):
         for offset in range(0, size - MIB + 1, 2 * MIB):
             guest.write(disk, offset, MIB, 1 + offset // MIB)
@@ -24,7 +29,7 @@ class KindTest(LabTest):
     def take(self, guest, *args, overwritten=(0,)):
         before = guest.state()
         started = guest.snapshot(*self.METHOD, "--speed", "12M", *args)
-        started.wait_instant()
+        wait_writable(started, self.METHOD)
 
         def make(i):
             number = overwritten[i % len(overwritten)]
@@ -192,6 +197,8 @@ class Kinds(KindTest):
 
 class Firmware(KindTest):
     """UEFI variables: in pflash, taken when asked for."""
+
+    METHOD = ()
 
     def pflash(self, style):
         """Code that is read-only, and variables; QEMU's own firmware isn't needed to test this."""

@@ -6,6 +6,7 @@ import unittest
 
 import images
 import tool
+from copies import wait_writable
 from lab import KIB, MIB, Disk, LabTest
 from monitor import MonitorError
 from tool import FAULTY, GUARD
@@ -18,6 +19,10 @@ class MeanwhileTest(LabTest):
     METHOD = ("--method", "stream", "--flavour", "filter")
     EXPORTED = True  # what is read are exports
     UNPLUGGED = 0  # with a disk of -drive, whose jobs QEMU cancels when it is unplugged
+
+    def setUp(self):
+        if "filter" in self.METHOD:
+            self.needs_filter()
 
     def begin(self, *disks, **options):
         """A snapshot that is under way: (guest, its state before, the command)."""
@@ -66,6 +71,7 @@ class MeanwhileByFilter(MeanwhileTest):
     def test_reset(self):
         guest, before, started = self.begin()
         guest.monitor.command("system_reset")
+        wait_writable(started, self.METHOD)
         guest.write(guest.disks[0], 0, 2 * MIB, 0x55, keep_reference=False)
         self.assert_well(guest, before, started)
 
@@ -184,6 +190,8 @@ class MeanwhileByFilter(MeanwhileTest):
 
 
 class JobOfOthers(MeanwhileTest):
+    METHOD = ()
+
     def test_backup_by_another_tool(self):
         guest, before, started = self.begin()
         target = guest.folder / "other.qcow2"
@@ -211,6 +219,8 @@ class MeanwhileByBackup(MeanwhileByFilter):
 
 class ServerOfOthers(MeanwhileTest):
     """QEMU has one NBD server; another tool's is never touched."""
+
+    METHOD = ()
 
     def serving(self, *disks, **options):
         guest = self.guest(*(disks or (Disk(SIZE),)), **options)

@@ -38,6 +38,9 @@ class OthersTest(KillTest):
 
 
 class Continued(OthersTest):
+    def setUp(self):
+        self.needs_filter()  # the job flavour doesn't stop the guest
+
     def test_and_stopped_inside_our_pause(self):
         guest = self.two_disks()
         before = guest.state()
@@ -151,6 +154,9 @@ class ColdSnapshotted(Snapshotted):
 
 
 class StillUsed(OthersTest):
+    def setUp(self):
+        self.needs_filter()
+
     def test_scratch_keeps_its_bytes(self):
         """What QEMU may still write to isn't cut under it: a guest's write would fail there."""
         guest = self.guest(Disk(8 * MIB))

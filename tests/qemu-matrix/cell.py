@@ -8,6 +8,7 @@ import unittest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "live")]
 
+import builds  # noqa: E402
 import lab  # noqa: E402
 import tool  # noqa: E402
 from expected import EQUAL, LAYOUTS, METHODS, expected, migratable  # noqa: E402
@@ -108,7 +109,7 @@ class Cell(lab.LabTest):
 
 def run(programs, *cell):
     """Runs a Cell with the QEMU and qemu-img of the folder `programs`: None, or why it failed."""
-    lab.QEMU = f"{programs}/qemu-system-x86_64"
+    builds.QEMU = f"{programs}/qemu-system-x86_64"
     os.environ["PATH"] = f"{programs}:{ORIGINAL_PATH}"
     result = unittest.TestResult()
     Cell(*cell).run(result)
