@@ -70,6 +70,27 @@ void copy_job_failed(
 			"be read");
 }
 
+/* Somebody else may have done it. */
+static void on_dismissed(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	const struct snapshot_disk *d = data;
+
+	(void)result;
+	if (err)
+		log_line(QMPSNAP_LOG_DEBUG, "disk %s: %s", d->label, err->message);
+}
+
+void copy_job_dismiss(struct snapshot_disk *d)
+{
+	struct json_object *args = json_object_new_object();
+	char name[NAME_NODE_BYTES];
+
+	copy_job_name(d, name);
+	json_put_string(args, "id", name);
+	d->job_dismissed = true;
+	qmp_execute(d->snapshot->qmp, "job-dismiss", args, on_dismissed, d);
+}
+
 struct snapshot_disk *copy_job_of_event(struct qmpsnap_snapshot *s, struct json_object *event_data)
 {
 	size_t disk;

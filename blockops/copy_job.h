@@ -32,6 +32,10 @@ bool copy_job_find(const struct snapshot_disk *d, struct json_object *jobs, stru
 void copy_job_failed(
 	const struct snapshot_disk *d, const struct copy_job *job, struct qmpsnap_error *err);
 
+/* Dismisses the disk's job, which has concluded well; what is asked of QEMU later finds it gone.
+ * At once, and not when all have: see danger_of_listing_nodes(). */
+void copy_job_dismiss(struct snapshot_disk *d);
+
 /* The disk whose job a JOB_STATUS_CHANGE event is about, NULL: none of ours. */
 struct snapshot_disk *copy_job_of_event(struct qmpsnap_snapshot *s, struct json_object *event_data);
 

@@ -131,3 +131,8 @@ bool danger_of_wide_reads(const struct guest *guest)
 {
 	return guest->major < 8;
 }
+
+bool danger_of_listing_nodes(const struct guest *guest)
+{
+	return guest->major < 7 || (guest->major == 7 && guest->minor < 2);
+}

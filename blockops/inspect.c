@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blockops/inspect.h"
 
+#include "blockops/dangers.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,19 +153,29 @@ static void on_query(struct json_object *result, const struct qmpsnap_error *err
 	ask_next(in);
 }
 
-static void ask_next(struct inspect *in)
+static void ask_for_nodes(const struct qmpsnap_error *err, void *data)
 {
-	struct json_object *args = NULL;
+	struct inspect *in = data;
 
-	if (in->query == sizeof(queries) / sizeof(queries[0])) {
-		ask_about_disk(in);
+	if (err) {
+		finish(in, err);
 		return;
 	}
-	if (strcmp(queries[in->query], "query-named-block-nodes") == 0) {
-		args = json_object_new_object();
-		json_put_bool(args, "flat", true); /* without each node's backing chain again */
-	}
+	struct json_object *args = json_object_new_object();
+	json_put_bool(args, "flat", true); /* without each node's backing chain again */
 	qmp_execute(in->qmp, queries[in->query], args, on_query, in);
+}
+
+static void ask_next(struct inspect *in)
+{
+	if (in->query == sizeof(queries) / sizeof(queries[0]))
+		ask_about_disk(in);
+	else if (strcmp(queries[in->query], "query-named-block-nodes") != 0)
+		qmp_execute(in->qmp, queries[in->query], NULL, on_query, in);
+	else if (danger_of_listing_nodes(in->guest))
+		node_list_make_safe(&in->nodes, in->qmp, false, ask_for_nodes, in);
+	else
+		ask_for_nodes(NULL, in);
 }
 
 void inspect_start(struct inspect *inspect, struct qmp_client *qmp, struct guest *guest,

@@ -6,6 +6,7 @@
 #define BLOCKOPS_INSPECT_H
 
 #include "blockops/guest.h"
+#include "blockops/node_list.h"
 #include "qmp/client.h"
 
 typedef void inspect_done_fn(const struct qmpsnap_error *err, void *data);
@@ -19,6 +20,7 @@ struct inspect {
 	size_t query; /* which of the guest-wide queries */
 	size_t disk; /* then which disk ... */
 	unsigned question; /* ... and what about it */
+	struct node_list nodes;
 	char *owner; /* the device that may have the disk's iothread */
 };
 

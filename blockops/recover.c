@@ -3,7 +3,9 @@
  * qmpsnap_recover: looks for what carries our names, unwinds the table of each run found, and
  * looks again, until nothing is left. */
 #include "base/log.h"
+#include "blockops/dangers.h"
 #include "blockops/leftovers.h"
+#include "blockops/node_list.h"
 #include "blockops/unwind.h"
 
 #include <stdlib.h>
@@ -23,6 +25,7 @@ struct recovery {
 	struct qmpsnap_snapshot *s;
 	struct json_object *replies[N_QUERIES];
 	size_t query;
+	struct node_list nodes;
 	char *phrases[RECOVER_MAX_PHRASES];
 	size_t n_phrases, n_confirmed;
 	unsigned n_runs;
@@ -160,7 +163,7 @@ static void ask(struct recovery *r)
 	qmp_execute(r->qmp, queries[r->query], args, on_reply, r);
 }
 
-static void on_ready(const struct qmpsnap_error *err, void *data)
+static void on_safe(const struct qmpsnap_error *err, void *data)
 {
 	struct recovery *r = data;
 
@@ -169,6 +172,37 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 		end(r);
 	} else {
 		ask(r);
+	}
+}
+
+static void on_version(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct recovery *r = data;
+	struct guest guest = {0};
+
+	if (!err)
+		guest_parse_basic(&guest, "query-version", result);
+	if (!err && danger_of_listing_nodes(&guest))
+		node_list_make_safe(&r->nodes, r->qmp, true, on_safe, r);
+	else
+		on_safe(err, r);
+	guest_free(&guest);
+}
+
+static void begin(struct recovery *r)
+{
+	qmp_execute(r->qmp, "query-version", NULL, on_version, r);
+}
+
+static void on_ready(const struct qmpsnap_error *err, void *data)
+{
+	struct recovery *r = data;
+
+	if (err) {
+		r->err = *err;
+		end(r);
+	} else {
+		begin(r);
 	}
 }
 
@@ -187,7 +221,7 @@ static bool look_again_by_fd(struct recovery *r, struct qmpsnap_error *err)
 		return false;
 	r->qmp = qmp_adopt(r->loop, fd, NULL, on_lost, r, err);
 	if (r->qmp)
-		ask(r);
+		begin(r);
 	else
 		close(fd);
 	return r->qmp != NULL;

@@ -83,7 +83,7 @@ struct snapshot_disk {
 	struct source *source; /* the files behind it, for programs beside QEMU; NULL: none */
 	struct file_stream spool; /* the image in a file of ours, where .stream.ops is set */
 	uint64_t copied_bytes; /* by QEMU's job */
-	bool job_over;
+	bool job_over, job_dismissed;
 	bool uploading, uploaded;
 	uint64_t done_bytes;
 	struct qmp_request *switch_request;

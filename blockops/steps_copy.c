@@ -53,6 +53,11 @@ static bool take(struct snapshot_disk *d, struct json_object *jobs, struct tally
 {
 	struct qmpsnap_snapshot *s = d->snapshot;
 	struct copy_job job;
+
+	if (d->job_dismissed) {
+		tally->n_over++;
+		return true;
+	}
 	const bool found = copy_job_find(d, jobs, &job);
 	const bool over = found && strcmp(job.status, "concluded") == 0;
 
@@ -60,9 +65,10 @@ static bool take(struct snapshot_disk *d, struct json_object *jobs, struct tally
 		copy_job_failed(d, found ? &job : NULL, err);
 		return false;
 	}
-	if (over && !d->job_over) {
+	if (over) {
 		d->job_over = true; /* its share of the speed is the others' */
 		copy_jobs_pace(s);
+		copy_job_dismiss(d);
 	}
 	tally->n_over += over;
 	tally->n_ready += strcmp(job.status, "ready") == 0;

@@ -37,6 +37,16 @@ def dies_of_mirror_ended_in_pause():
     return version() < (7, 2, 0)
 
 
+def dies_of_listing_nodes():
+    """By query-named-block-nodes, while a backup job has concluded and wasn't dismissed."""
+    return version() < (7, 2, 0)
+
+
+def backup_copies_zeroes():
+    """With copy_file_range, which detect-zeroes of the target doesn't see."""
+    return version() < (6, 0, 0)
+
+
 def monitor_writes_wait_for_backup():
     """For ever, now and then, when the job is slowed down: the event loop of HMP's qemu-io doesn't
     run the job's timer.  A guest's own writes don't (test_backup's booted guests)."""

@@ -5,7 +5,7 @@ import unittest
 import builds
 import test_booted
 import test_frozen
-from copies import IOTHREAD, SPEED, copied, wait_writable
+from copies import IOTHREAD, SPEED, copied, copying, wait_writable
 from lab import MIB, Disk, LabTest
 
 BACKUP = ("--method", "backup")
@@ -73,6 +73,25 @@ class OneInstant(test_booted.Counting):
         self.skipTest("a transaction has no gap")
 
 
+class Ended(LabTest):
+    def test_a_job_that_has_ended_does_not_wait_for_the_others(self):
+        """While one stands concluded, QEMU 5.2 dies of being asked for its nodes."""
+        guest = self.guest(Disk(MIB), Disk(32 * MIB))
+        for disk in guest.disks:
+            guest.write(disk, 0, disk.size, 0x55)
+        before = guest.state()
+        started = guest.snapshot("--speed", "4M", *BACKUP)
+        self.assertIsNotNone(started.wait_for(
+            lambda event: copying(event) and event["done_bytes"] > 2 * MIB), started.describe())
+        self.assertEqual(len(guest.monitor.command("query-jobs")), 1)
+        guest.monitor.command("query-named-block-nodes", flat=True)
+        self.assertIsNone(started.result)
+        self.assert_done(started)
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
+        self.assert_nothing_left(guest, before)
+
+
 class Room(LabTest):
     def test_sparse_disk_makes_a_small_image(self):
         disk = Disk(512 * MIB)
@@ -87,7 +106,8 @@ class Room(LabTest):
         started = guest.snapshot(*BACKUP)
         self.assert_done(started)
         self.assert_image_is_reference(guest)
-        self.assertLess(self.image_of(guest)[0].stat().st_size, 4 * MIB)
+        most = 12 * MIB if builds.backup_copies_zeroes() else 4 * MIB
+        self.assertLess(self.image_of(guest)[0].stat().st_size, most)
         # Reserved was the whole of it.
         self.assertGreater(started.result["scratch_bytes"], 512 * MIB)
 

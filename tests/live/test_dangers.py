@@ -9,6 +9,7 @@ import unittest
 import blocks
 import builds
 import images
+import tool
 from lab import MIB, SLOTS, Disk, LabTest
 
 REPEAT = int(os.environ.get("QMPSNAP_REPEAT", 50 if os.environ.get("QMPSNAP_LONG") == "1" else 5))
@@ -70,6 +71,34 @@ class Iothread(LabTest):
                 self.assertEqual(started.wait(), 3, started.describe())
                 self.assertIn("iothread", started.result["error"]["message"])
                 self.assert_nothing_left(guest, before)
+
+
+class ConcludedJob(LabTest):
+    """Of somebody else, who hasn't dismissed it."""
+
+    def test_nodes_are_listed_only_where_it_is_safe(self):
+        guest = self.guest(Disk(8 * MIB))
+        target = guest.folder / "theirs.qcow2"
+        images.create(target, "qcow2", 8 * MIB)
+        ask = guest.monitor.command
+        ask("blockdev-add", driver="qcow2", node_name="target",
+            file={"driver": "file", "filename": str(target)})
+        ask("blockdev-backup", device="drive0", target="target", sync="full", job_id="theirs",
+            auto_dismiss=False)
+        guest.monitor.wait_event("BLOCK_JOB_COMPLETED")
+        wanted = 3 if builds.dies_of_listing_nodes() else 0
+        for command in ("inspect", "recover"):
+            code, _, said = tool.run(command, "--qmp", guest.address, env=guest.tool_env())
+            self.assertEqual(code, wanted, said)
+            self.assertTrue(guest.alive(), guest.log())
+            if wanted:
+                self.assertIn("theirs", said)
+        started = guest.snapshot("--dry-run")
+        self.assertEqual(started.wait(), wanted, started.describe())
+        ask("job-dismiss", id="theirs")
+        ask("blockdev-del", node_name="target")
+        self.assert_done(guest.snapshot())
+        self.assertTrue(guest.alive(), guest.log())
 
 
 if __name__ == "__main__":
