@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
 
+bool json_is_bounded(const char *text, size_t len)
+{
+	size_t n_containers = 0, n_commas = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		n_containers += text[i] == '{' || text[i] == '[';
+		n_commas += text[i] == ',';
+	}
+	return n_containers <= JSON_MOST_CONTAINERS && n_commas < JSON_MOST_VALUES;
+}
+
 struct json_object *json_member(struct json_object *object, const char *key, enum json_type type)
 {
 	struct json_object *value = NULL;

@@ -10,6 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Limits for a text from elsewhere: json-c takes some 800 bytes for each "{}" and 70 for each 0, so
+ * that without them a few MiB of text would take all memory.  QEMU's largest reply,
+ * query-qmp-schema, has some 20000 of the first and 50000 of the second. */
+enum { JSON_MOST_CONTAINERS = 1 << 17, JSON_MOST_VALUES = 1 << 21 };
+
+/* Whether a text is within these limits, by its brackets and commas, those in strings too.  To be
+ * asked before an untrusted text is parsed. */
+bool json_is_bounded(const char *text, size_t len);
+
 /* All take NULL as the object and return borrowed values. */
 struct json_object *json_member(
 	struct json_object *object, const char *key, enum json_type type); /* NULL: not there */

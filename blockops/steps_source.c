@@ -2,75 +2,23 @@
  *
  * For the method `cold`: which files the disks are, found through QEMU's block graph and opened as
  * QEMU sees them.  Nothing is touched. */
+#include "blockops/peer_file.h"
 #include "blockops/source.h"
 #include "blockops/steps.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 /* ---- Opening what QEMU has open ---- */
 
-static bool is_same_file(const struct stat *a, const struct stat *b)
-{
-	if (S_ISBLK(a->st_mode) && S_ISBLK(b->st_mode))
-		return a->st_rdev == b->st_rdev;
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-/* A name may lead elsewhere by now; what QEMU reads and writes is among its descriptors. */
-static bool qemu_has_open(int pid, int fd, const char *filename, struct qmpsnap_error *err)
-{
-	char folder[32];
-	struct stat ours, its;
-	bool found = false;
-	const struct dirent *entry;
-
-	(void)snprintf(folder, sizeof(folder), "/proc/%d/fd", pid);
-	DIR *dir = opendir(folder);
-	if (!dir || fstat(fd, &ours) < 0) {
-		error_errno(err, QMPSNAP_REFUSED, errno, "QEMU's open files can't be looked at");
-		error_hint(err, "run qmpsnap as root or as QEMU's user, or take another method");
-		if (dir)
-			closedir(dir);
-		return false;
-	}
-	while (!found && (entry = readdir(dir)))
-		found = fstatat(dirfd(dir), entry->d_name, &its, 0) == 0 &&
-			is_same_file(&ours, &its);
-	closedir(dir);
-	return found || error_set(err, QMPSNAP_REFUSED,
-				"%s isn't the file that QEMU has open under that name", filename);
-}
-
-/* As QEMU sees it: its root and its working folder may not be ours. */
 static int open_of_qemu(const char *filename, void *data, struct qmpsnap_error *err)
 {
 	const struct qmpsnap_snapshot *s = data;
 	const int pid = qmp_peer_pid(s->qmp);
-	char path[PATH_MAX];
 
 	if (pid <= 0) {
 		error_set(err, QMPSNAP_REFUSED, "QEMU's process isn't known on this host");
 		error_hint(err, "connect to its monitor by a unix socket, or take another method");
 		return -1;
 	}
-	const int len = snprintf(path, sizeof(path), "/proc/%d/%s/%s", pid,
-		filename[0] == '/' ? "root" : "cwd", filename);
-	const int fd = len < (int)sizeof(path) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
-	if (fd < 0) {
-		error_errno(err, QMPSNAP_REFUSED, errno, "%s", filename);
-		return -1;
-	}
-	if (qemu_has_open(pid, fd, filename, err))
-		return fd;
-	close(fd);
-	return -1;
+	return peer_file_open(pid, filename, err);
 }
 
 /* ---- The step ---- */

@@ -191,6 +191,8 @@ static enum wire_result parse(struct wire *w, struct wire_message *m, struct qmp
 	/* json-c takes a NUL for the end. */
 	if (memchr(m->text, '\0', m->text_bytes))
 		return broken(m, err, "a line that is no JSON");
+	if (!json_is_bounded(m->text, m->text_bytes))
+		return broken(m, err, "JSON of too many values");
 	m->whole = json_tokener_parse_ex(w->tokener, m->text, (int)m->text_bytes);
 	switch (json_tokener_get_error(w->tokener)) {
 	case json_tokener_success:

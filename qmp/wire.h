@@ -4,7 +4,8 @@
  *
  * QEMU ends each message with a newline (docs/interop/qmp-spec.rst) and escapes newlines in
  * strings, so a line is a message; a monitor with `pretty=on` spreads one over lines, from "{"
- * alone to "}" alone.  All bytes are untrusted: length and depth are limited, types checked.
+ * alone to "}" alone.  All bytes are untrusted: length, depth and
+ * the number of values are limited, types checked.
  */
 #ifndef QMP_WIRE_H
 #define QMP_WIRE_H

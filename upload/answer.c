@@ -2,6 +2,7 @@
 #include "upload/answer.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "upload/readable.h"
 
 #include <curl/curl.h>
@@ -14,7 +15,8 @@ struct json_object *answer_json(const struct http_reply *reply)
 	struct json_tokener *parser;
 	struct json_object *json;
 
-	if (reply->body_len == 0 || !(parser = json_tokener_new_ex(JSON_DEPTH)))
+	if (reply->body_len == 0 || !json_is_bounded(reply->body, reply->body_len) ||
+		!(parser = json_tokener_new_ex(JSON_DEPTH)))
 		return NULL;
 	json = json_tokener_parse_ex(parser, reply->body, (int)reply->body_len);
 	json_tokener_free(parser);

@@ -84,12 +84,14 @@ static char *read_small(int folder_fd, const char *name)
 
 static struct json_object *parse(const char *text)
 {
-	struct json_tokener *parser = json_tokener_new_ex(JSON_DEPTH);
+	const size_t len = strlen(text);
+	struct json_tokener *parser =
+		json_is_bounded(text, len) ? json_tokener_new_ex(JSON_DEPTH) : NULL;
 	struct json_object *json;
 
 	if (!parser)
 		return NULL;
-	json = json_tokener_parse_ex(parser, text, (int)strlen(text));
+	json = json_tokener_parse_ex(parser, text, (int)len);
 	json_tokener_free(parser);
 	if (json_object_is_type(json, json_type_object))
 		return json;
@@ -194,18 +196,25 @@ static void end(const struct qmpsnap_error *err, void *self)
 	free(s);
 }
 
+/* It was a regular file when the list was made; a FIFO would be waited for. */
+static bool open_image(struct shelf *s, struct qmpsnap_error *err)
+{
+	struct stat st;
+
+	s->fd = open(s->path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+	if (s->fd < 0 || fstat(s->fd, &st) != 0)
+		return error_errno(err, QMPSNAP_STORE, errno, "opening %s", s->path);
+	return S_ISREG(st.st_mode) ||
+	       error_set(err, QMPSNAP_STORE, "%s is not a regular file", s->path);
+}
+
 static void read_piece(void *self, struct qmpsnap_error *err)
 {
 	struct shelf *s = self;
 	ssize_t n;
 
-	if (s->fd < 0) {
-		s->fd = open(s->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-		if (s->fd < 0) {
-			error_errno(err, QMPSNAP_STORE, errno, "opening %s", s->path);
-			return;
-		}
-	}
+	if (s->fd < 0 && !open_image(s, err))
+		return;
 	do
 		n = read(s->fd, s->bytes, READ_BYTES);
 	while (n < 0 && errno == EINTR);

@@ -111,7 +111,8 @@ static void add_html(struct line *line, const char *at, const char *end)
 /* {"message": ...}, {"error": {"message": ...}}, {"error": "..."} */
 static bool add_json(struct line *line, const char *body, size_t len)
 {
-	struct json_tokener *parser = json_tokener_new_ex(JSON_DEPTH);
+	struct json_tokener *parser =
+		json_is_bounded(body, len) ? json_tokener_new_ex(JSON_DEPTH) : NULL;
 	struct json_object *json = parser ? json_tokener_parse_ex(parser, body, (int)len) : NULL;
 	struct json_object *inner = json_member(json, "error", json_type_object);
 	const char *text = json_string(inner ? inner : json, "message");

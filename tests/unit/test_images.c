@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
+#include "base/shelf.h"
 #include "fake_http.h"
 #include "fake_stream.h"
 #include "fixture.h"
@@ -238,6 +239,44 @@ START_TEST(test_strange_files)
 }
 END_TEST
 
+static bool take_nothing(struct shelf_sink *sink, const void *bytes, size_t len)
+{
+	(void)sink;
+	(void)bytes;
+	ck_abort_msg("%zu bytes", len);
+	return true;
+}
+
+static void on_fetched(const struct qmpsnap_error *failure, void *data)
+{
+	struct qmpsnap_error *end = data;
+
+	*end = failure ? *failure : (struct qmpsnap_error){.code = QMPSNAP_OK};
+	got.calls++;
+}
+
+/* What stands there is no regular file any more when it is opened. */
+START_TEST(test_swapped)
+{
+	struct json_object *record = json_object_new_object();
+	struct shelf_sink sink = {.take = take_nothing};
+	struct qmpsnap_error end;
+
+	fill(4096, 0, SET);
+	ck_assert_int_eq(unlink(path_of("store/" FILE_NAME ".raw")), 0);
+	ck_assert_int_eq(mkfifo(text, 0600), 0);
+	json_put_string(record, "location", text);
+	ck_assert_ptr_nonnull(
+		store->ops->shelf->fetch(store, record, &sink, on_fetched, &end, &err));
+	while (got.calls == 0)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	ck_assert_int_eq(end.code, QMPSNAP_STORE);
+	ck_assert_ptr_nonnull(strstr(end.message, "is not a regular file"));
+	(void)json_object_put(record);
+	empty();
+}
+END_TEST
+
 START_TEST(test_no_shelf)
 {
 	store = qmpsnap_store_open(&loop, "file:/tmp/x", NULL, &err);
@@ -336,6 +375,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, test_cancel, 0, 3);
 	tcase_add_test(tcase, test_delete);
 	tcase_add_test(tcase, test_strange_files);
+	tcase_add_test(tcase, test_swapped);
 	tcase_add_test(tcase, test_no_shelf);
 	tcase_add_test(tcase, test_pages);
 	tcase_add_test(tcase, test_endless);

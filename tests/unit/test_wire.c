@@ -223,6 +223,32 @@ START_TEST(depth_is_limited)
 }
 END_TEST
 
+/* What would take gigabytes of memory once it is parsed. */
+static void feed_values(const char *value, size_t n)
+{
+	feed("{\"id\": \"many\", \"return\": [");
+	for (size_t i = 0; i < n; i++)
+		feed(value);
+	feed("0]}\n");
+}
+
+START_TEST(number_of_values_is_limited)
+{
+	feed_values("{},", JSON_MOST_CONTAINERS - 2);
+	expect_return("many");
+	feed_values("{},", JSON_MOST_CONTAINERS - 1);
+	expect(WIRE_BROKEN);
+	ck_assert_ptr_nonnull(strstr(err.message, "too many values"));
+	wire_reset(&wire);
+	feed_values("[],", JSON_MOST_CONTAINERS - 1);
+	expect(WIRE_BROKEN);
+	wire_reset(&wire);
+	feed_values("0,", JSON_MOST_VALUES - 1);
+	expect(WIRE_BROKEN);
+	ck_assert_ptr_nonnull(strstr(err.message, "too many values"));
+}
+END_TEST
+
 #define OF_64 "{\"return\": \"01234567890123456789012345678901234567\", \"id\": \"64\"}"
 
 START_TEST(length_is_limited)
@@ -333,6 +359,7 @@ static Suite *suite(void)
 		usual, wrong_line_is_dropped_when_tolerant, 0, sizeof(wrong) / sizeof(wrong[0]));
 	tcase_add_test(usual, nul_is_no_end);
 	tcase_add_test(usual, depth_is_limited);
+	tcase_add_test(usual, number_of_values_is_limited);
 	tcase_add_test(usual, torn_line_is_dropped);
 	tcase_add_test(usual, noise_is_survived);
 	tcase_add_test(usual, excerpts);
