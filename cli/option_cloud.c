@@ -77,6 +77,12 @@ bool option_add_header(struct options *options, const char *value, struct qmpsna
 	return true;
 }
 
+bool option_set_cacert(struct options *options, const char *value, struct qmpsnap_error *err)
+{
+	options->store.cacert = value;
+	return option_check_word(value, err);
+}
+
 bool option_set_header_file(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->store.header_file = value;

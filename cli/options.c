@@ -78,6 +78,7 @@ static const struct row rows[] = {
 	{ "import",        0,    true,      no_argument,       IN_SNAPSHOT, option_set_import },
 	{ "header",        0,    true,      required_argument, IN_SNAPSHOT, option_add_header },
 	{ "header-file",   0,    false,     required_argument, IN_SNAPSHOT, option_set_header_file },
+	{ "cacert",        0,    false,     required_argument, IN_SNAPSHOT, option_set_cacert },
 	{ "speed",         0,    false,     required_argument, IN_SNAPSHOT, option_set_speed },
 	{ "scratch",       0,    false,     required_argument, IN_SNAPSHOT | IN_VERIFY | IN_RESTORE, option_set_scratch },
 	{ "scratch-limit", 0,    false,     required_argument, IN_SNAPSHOT, option_set_scratch_limit },

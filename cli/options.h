@@ -82,8 +82,8 @@ option_set_fn option_set_method, option_set_flavour, option_set_firmware,
 /* ---- Clouds and records (option_cloud.c) ---- */
 
 option_set_fn option_set_os_cloud, option_set_insecure, option_set_base_image, option_add_tag,
-	option_add_header, option_set_header_file, option_set_visibility, option_set_protected,
-	option_set_store, option_set_transfer, option_set_import;
+	option_add_header, option_set_header_file, option_set_cacert, option_set_visibility,
+	option_set_protected, option_set_store, option_set_transfer, option_set_import;
 
 /* ---- Images in stores, backups (option_images.c) ---- */
 

@@ -50,6 +50,7 @@ static const char snapshot[] =
 	"  --import             stage the bytes, then import them\n"
 	"  --header HEADER      for http: 'Name: value' to be sent along; repeatable\n"
 	"  --header-file FILE   more of them, a line each, where they are secret\n"
+	"  --cacert FILE        for https: the authorities that its certificate is checked by\n"
 	"  --backup-type TYPE   the images are backups of that type: daily, weekly, ...\n"
 	"  --rotation N         once all is well, delete the guest's oldest sets of that type\n"
 	"                       beyond N, the new one counted\n"

@@ -99,16 +99,22 @@ static bool check_record(struct json_object *record, struct qmpsnap_error *err)
 
 void images_verify(struct qmpsnap_images *op)
 {
+	const struct shelf_ops *shelf = op->store->ops->shelf;
 	struct qmpsnap_error err;
 
 	op->path[0] = '\0';
-	if (!check_record(images_record(op), &err))
-		images_one_done(op, &err);
-	else if (op->deep)
-		work_start(&op->work, op->loop, open_temp, temp_opened, op);
-	else if (op->store->ops->shelf->is_local)
-		images_fetch(op, -1, fetched);
-	else if (!(op->call = op->store->ops->shelf->check(
-			   op->store, images_record(op), compared, op, &err)))
-		images_one_done(op, &err);
+	if (check_record(images_record(op), &err)) {
+		if (op->deep) {
+			work_start(&op->work, op->loop, open_temp, temp_opened, op);
+			return;
+		}
+		if (shelf->is_local) {
+			images_fetch(op, -1, fetched);
+			return;
+		}
+		op->call = shelf->check(op->store, images_record(op), compared, op, &err);
+		if (op->call)
+			return;
+	}
+	images_one_done(op, &err);
 }

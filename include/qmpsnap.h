@@ -78,6 +78,7 @@ struct qmpsnap_store_options {
 	const char *const *headers; /* of the request, "Name: value"; no secrets */
 	size_t n_headers;
 	const char *header_file; /* more of them, a line each; read by this process and the guard */
+	const char *cacert; /* file of the authorities that sign certificates; NULL: the system's */
 
 	/* For `glance:`; os_cloud also for `swift:`, insecure also for that, `s3:` and `https:`. */
 	const char *os_cloud; /* of clouds.yaml; NULL: OS_CLOUD, else the other OS_* variables */

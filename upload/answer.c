@@ -76,5 +76,6 @@ bool answer_is_passing(const struct qmpsnap_error *err)
 	if (answer_said(err, 500, 599))
 		return err->detail != 501 && err->detail != 505;
 	return answer_said(err, 408, 408) || answer_said(err, 429, 429) ||
+	       answer_said(err, 499, 499) ||
 	       is_one_of(err, codes, sizeof(codes) / sizeof(codes[0]));
 }

@@ -24,7 +24,7 @@ bool answer_said(const struct qmpsnap_error *err, long from, long to);
 bool answer_unreached(const struct qmpsnap_error *err);
 
 /* Whether the same request may well succeed a little later: a connection that wasn't made or broke,
- * 408, 429, 5xx but for 501 and 505. */
+ * 408, 429, 499 (Swift's, when it saw the connection break), 5xx but for 501 and 505. */
 bool answer_is_passing(const struct qmpsnap_error *err);
 
 #endif

@@ -96,8 +96,9 @@ static void hint(struct qmpsnap_error *err, CURLcode code)
 		error_hint(err, "check the URL, and that the service is running");
 	else if (code == CURLE_PEER_FAILED_VERIFICATION)
 		error_hint(err, "the certificate is of somebody unknown, has expired, or is for "
-				"another name; `cacert` in clouds.yaml or OS_CACERT names the "
-				"authority that signed it");
+				"another name; the authority that signed it is named by OS_CACERT "
+				"or clouds.yaml's cacert, for s3: by AWS_CA_BUNDLE, for https: by "
+				"--cacert");
 	else if (code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM)
 		error_hint(err, "check the files that cacert, cert and key name");
 }

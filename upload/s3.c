@@ -2,6 +2,7 @@
 #include "upload/s3.h"
 
 #include "base/error.h"
+#include "upload/answer.h"
 #include "upload/record.h"
 #include "upload/xml.h"
 
@@ -47,7 +48,7 @@ static void created(const struct qmpsnap_error *err, const struct http_reply *re
 			error_hint(&wrong, "is this the endpoint of S3?");
 			err = &wrong;
 		}
-	} else if (!image->call.doubtful && (err->detail >= 400 && err->detail <= 499)) {
+	} else if (!image->call.doubtful && (answer_said(err, 400, 499) || answer_unreached(err))) {
 		image->maybe_there = false;
 	}
 	finish(err, image);

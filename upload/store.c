@@ -94,6 +94,7 @@ static bool check_options(
 		{options->import, IMAGES, "--import", "glance:"},
 		{options->n_headers > 0, WEB, "--header", "http:// and https://"},
 		{options->header_file, WEB, "--header-file", "http:// and https://"},
+		{options->cacert, WEB, "--cacert", "http:// and https://"},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

@@ -360,7 +360,8 @@ static struct qmpsnap_store *web_open(uv_loop_t *loop, const char *scheme, const
 	remote_init(&store->remote, &remote_ops, loop);
 	const bool well = web_spec_open(&store->spec, spec, options, err);
 	free(spec);
-	const struct http_tls tls = {.insecure = store->spec.insecure};
+	const struct http_tls tls = {
+		.insecure = store->spec.insecure, .cacert = store->spec.cacert};
 	if (well && (store->remote.http = http_new(loop, &tls, err)))
 		return &store->remote.base;
 	free_store(&store->remote.base);

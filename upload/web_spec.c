@@ -112,10 +112,17 @@ static bool check_url(const struct web_spec *web, struct qmpsnap_error *err)
 	return well;
 }
 
+static bool set_cacert(struct web_spec *web, const char *path, struct qmpsnap_error *err)
+{
+	free(web->cacert);
+	web->cacert = strdup(path);
+	return web->cacert || error_no_memory(err);
+}
+
 /* One word of the fragment. */
 static bool take_word(struct web_spec *web, const char *word, struct qmpsnap_error *err)
 {
-	static const char header[] = "header=", file[] = "header-file=";
+	static const char header[] = "header=", file[] = "header-file=", cacert[] = "cacert=";
 	const char *equals = strchr(word, '=');
 	char *value = equals ? curl_easy_unescape(NULL, equals + 1, 0, NULL) : NULL;
 	bool well;
@@ -128,9 +135,12 @@ static bool take_word(struct web_spec *web, const char *word, struct qmpsnap_err
 		well = add_header(web, value, err);
 	else if (value && strncmp(word, file, strlen(file)) == 0)
 		well = add_file(web, value, err);
+	else if (value && strncmp(word, cacert, strlen(cacert)) == 0)
+		well = set_cacert(web, value, err);
 	else
 		well = error_set(err, QMPSNAP_USAGE,
-			"behind the '#' of a URL go force, insecure, header=, header-file=");
+			"behind the '#' of a URL go force, insecure, header=, header-file=, "
+			"cacert=");
 	curl_free(value);
 	return well;
 }
@@ -144,6 +154,8 @@ static bool take_options(struct web_spec *web, const struct qmpsnap_store_option
 		if (!add_header(web, options->headers[i], err))
 			return false;
 	}
+	if (options->cacert && !set_cacert(web, options->cacert, err))
+		return false;
 	return !options->header_file || add_file(web, options->header_file, err);
 }
 
@@ -171,6 +183,7 @@ void web_spec_free(struct web_spec *web)
 	for (size_t i = 0; i < web->n_headers; i++)
 		free(web->headers[i]);
 	free((void *)web->headers);
+	free(web->cacert);
 	free(web->url);
 	free(web->place);
 }
@@ -203,6 +216,8 @@ char *web_spec_complete(const char *spec, const struct qmpsnap_store_options *op
 		write_word(out, "header", options->headers[i], &bad);
 	if (options->header_file)
 		write_word(out, "header-file", options->header_file, &bad);
+	if (options->cacert)
+		write_word(out, "cacert", options->cacert, &bad);
 	bad |= ferror(out) != 0;
 	bad |= fclose(out) != 0;
 	if (!bad && asprintf(&whole, "%s%s%s", spec, size > 0 && !strchr(spec, '#') ? "#" : "",

@@ -2,7 +2,7 @@
  *
  * web_spec.h - how a URL says what else is needed to open it as a store, so that another process
  * can open the same: in its fragment, which is never sent, "#force&insecure&header=NAME%3A%20VALUE
- * &header-file=PATH", each encoded; they say the same as the options of these names.
+ * &header-file=PATH&cacert=PATH", each encoded; they say the same as the options of these names.
  */
 #ifndef UPLOAD_WEB_SPEC_H
 #define UPLOAD_WEB_SPEC_H
@@ -14,6 +14,7 @@ struct web_spec {
 	char *place; /* the URL without its query, for messages */
 	char **headers; /* "Name: value", up to a NULL; there may be secrets among them */
 	size_t n_headers;
+	char *cacert; /* NULL: the system's authorities */
 	bool force, insecure;
 };
 

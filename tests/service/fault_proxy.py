@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A proxy in front of an HTTP service that breaks the requests it is told to break.
 
-Each connection carries one request, forwarded as it is but for a "Connection: close". A rule says
+Each connection carries one request, forwarded as it is but for a "Connection: close". It is one
+that clients are sent to by http_proxy, too: URLs and CONNECT lead to the service, or with several,
+by the name in them, to one of them. A rule says
 which request (method, a regular expression for the path, how often) and what becomes of it:
 
   status      answers by itself, at once, or with after_body=True when the whole body is in
@@ -21,6 +23,7 @@ import ssl
 import struct
 import threading
 import time
+import urllib.parse
 
 BLOCK = 65536
 FOREVER = 1 << 30
@@ -105,10 +108,18 @@ class Exchange:
         self.rule = self.proxy.rule_for(method, path)
         if self.rule and self.rule.fault == "status" and not self.rule.after_body:
             self.answer()
-        self.server = socket.create_connection(("127.0.0.1", self.proxy.upstream), 60)
+        host = path if method == "CONNECT" else urllib.parse.urlsplit(path).netloc
+        self.server = socket.create_connection(("127.0.0.1", self.proxy.port_of(host)), 60)
         self.server.settimeout(None)
+        if method == "CONNECT":
+            self.client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            lines, rest = [], b""
+        elif host:
+            lines[0] = lines[0].replace(f"http://{host}", "", 1)
         lines = [line for line in lines if not line.lower().startswith("connection:")]
-        self.server.sendall("\r\n".join(lines + ["Connection: close", "", ""]).encode("latin-1"))
+        if lines:
+            self.server.sendall("\r\n".join(lines + ["Connection: close", "", ""])
+                                .encode("latin-1"))
         back = threading.Thread(target=self.pass_back, daemon=True)
         back.start()
         if self.breaks() and self.rule.at == 0:
@@ -192,10 +203,11 @@ class Exchange:
 
 
 class FaultProxy:
-    """Listens on `url`; `log` has (method, path, fault or None) of each request."""
+    """Listens on `url`; `log` has (method, path, fault or None) of each request. `upstream` is the
+    service's port, or those of several by "HOST:PORT" as clients call them."""
 
     def __init__(self, upstream, cert=None, key=None):
-        self.upstream, self.rules, self.log = int(upstream), [], []
+        self.upstream, self.rules, self.log = upstream, [], []
         self.lock = threading.Lock()
         self.context = None
         if cert:
@@ -205,6 +217,9 @@ class FaultProxy:
         self.port = self.listener.getsockname()[1]
         self.url = f"{'https' if cert else 'http'}://127.0.0.1:{self.port}"
         threading.Thread(target=self.accept, daemon=True).start()
+
+    def port_of(self, host):
+        return int(self.upstream[host] if isinstance(self.upstream, dict) else self.upstream)
 
     def accept(self):
         while True:

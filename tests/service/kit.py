@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -91,6 +92,42 @@ class Service:
             if image["protected"]:
                 self.patch(image["id"], {"op": "replace", "path": "/protected", "value": False})
             self.call("DELETE", f"/v2/images/{image['id']}")
+
+
+class Certificates:
+    """Of a test authority, ca.pem: good for this host and NAMES, for another name, and expired."""
+
+    NAMES = "IP:127.0.0.1,DNS:localhost,DNS:*.cloud.example"
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-tls-"))
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out",
+                     "ca.pem", "-days", "2", "-subj", "/CN=test authority")
+        for name, alt, days in (("good", self.NAMES, "2"), ("name", "DNS:elsewhere.example", "2"),
+                                ("old", self.NAMES, "-1")):
+            self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out",
+                         f"{name}.csr", "-subj", "/CN=service")
+            (self.folder / f"{name}.ext").write_text(f"subjectAltName={alt}\n", "ascii")
+            self.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                         "-CAcreateserial", "-days", days, "-out", f"{name}.pem", "-extfile",
+                         f"{name}.ext")
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "self.key", "-out",
+                     "self.pem", "-days", "2", "-subj", "/CN=service", "-addext",
+                     f"subjectAltName={self.NAMES}")
+
+    def openssl(self, *words):
+        subprocess.run(["openssl", *words], check=True, cwd=self.folder, stdin=subprocess.DEVNULL,
+                       capture_output=True)
+
+    def of(self, name):
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+    @property
+    def authority(self):
+        return str(self.folder / "ca.pem")
+
+    def close(self):
+        shutil.rmtree(self.folder)
 
 
 class Uploaded:

@@ -5,7 +5,6 @@ import os
 import pathlib
 import shutil
 import ssl
-import subprocess
 import tempfile
 import time
 import unittest
@@ -278,37 +277,21 @@ class Tls(kit.ServiceTest):
     @classmethod
     def setUpClass(cls):
         cls.service = kit.Service()
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-tls-"))
-        cls.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out",
-                    "ca.pem", "-days", "2", "-subj", "/CN=test authority")
-        for name, alt, days in (("good", "IP:127.0.0.1,DNS:localhost", "2"),
-                                ("name", "DNS:elsewhere.example", "2"),
-                                ("old", "IP:127.0.0.1", "-1")):
-            cls.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out",
-                        f"{name}.csr", "-subj", "/CN=service")
-            (cls.folder / f"{name}.ext").write_text(f"subjectAltName={alt}\n", "ascii")
-            cls.openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-                        "-CAcreateserial", "-days", days, "-out", f"{name}.pem", "-extfile",
-                        f"{name}.ext")
+        cls.certificates = kit.Certificates()
 
     @classmethod
     def tearDownClass(cls):
-        shutil.rmtree(cls.folder)
+        cls.certificates.close()
         cls.service.close()
 
-    @classmethod
-    def openssl(cls, *words):
-        subprocess.run(["openssl", *words], check=True, cwd=cls.folder, stdin=subprocess.DEVNULL,
-                       capture_output=True)
-
     def proxy(self, name):
-        proxy = FaultProxy(self.service.port, self.folder / f"{name}.pem",
-                           self.folder / f"{name}.key")
+        proxy = FaultProxy(self.service.port, *self.certificates.of(name))
         self.addCleanup(proxy.close)
         return proxy
 
-    def upload(self, url, *options, ca="ca.pem"):
-        env = {"OS_CACERT": str(self.folder / ca)} if ca else {}
+    def upload(self, url, *options, ca="ca.pem", **env):
+        if ca:
+            env["OS_CACERT"] = str(self.certificates.folder / ca)
         return kit.upload(f"glance:{url}", SIZE, *QUICK, *options, env=env)
 
     def test_known_authority(self):
@@ -317,7 +300,7 @@ class Tls(kit.ServiceTest):
         self.assertNotIn("aren't verified", done.stderr)
 
     def test_not_trusted(self):
-        for name, ca in (("good", None), ("name", "ca.pem"), ("old", "ca.pem"),
+        for name, ca in (("good", None), ("name", "ca.pem"), ("old", "ca.pem"), ("self", "ca.pem"),
                          ("good", "good.csr")):
             with self.subTest(name=name, ca=ca):
                 proxy = self.proxy(name)
@@ -327,7 +310,7 @@ class Tls(kit.ServiceTest):
                 self.assertEqual(proxy.log, [], "something was sent")
 
     def test_insecure(self):
-        for name in ("good", "name", "old"):
+        for name in ("good", "name", "old", "self"):
             with self.subTest(name=name):
                 done = self.upload(self.proxy(name).url, "--insecure", ca=None)
                 self.assert_stored(done)
@@ -341,7 +324,11 @@ class Tls(kit.ServiceTest):
             proxy.context.minimum_version = ssl.TLSVersion.TLSv1
             proxy.context.maximum_version = ssl.TLSVersion.TLSv1_1
         proxy.context.set_ciphers("ALL:@SECLEVEL=0")
-        done = self.upload(proxy.url, "--insecure")
+        # It must be our own limit, not the host's.
+        conf = self.certificates.folder / "lax.cnf"
+        conf.write_text("openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n"
+                        "MinProtocol = TLSv1\nCipherString = ALL:@SECLEVEL=0\n", "ascii")
+        done = self.upload(proxy.url, "--insecure", OPENSSL_CONF=str(conf))
         self.assert_refused(done)
         self.assertEqual(proxy.log, [])
 

@@ -212,6 +212,7 @@ class ObjectTest(unittest.TestCase):
         done = self.upload(url="http://127.0.0.1:9")
         self.assertEqual((done.status, done.code), (1, 5), str(done))
         self.assertIn("127.0.0.1", done.message)
+        self.assertNotIn("undo", done.result, str(done))
 
     def test_set_at_once(self):
         children = [kit.start_upload(self.spec, self.size + n, *self.quick, env=self.env())

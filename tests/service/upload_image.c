@@ -7,6 +7,7 @@
  * Options: --os-cloud NAME, --insecure, --base-image ID, --tag TAG, --visibility V, --protected,
  * --store NAME, --sized, --import, --property KEY=VALUE; for glance: --settle MS, --wait MS,
  * --quiet MS and --tries N shorten its patience, --wait and --tries also that for other stores;
+ * --header-file FILE, --cacert FILE, --force: for http and https;
  * --part BYTES: the usual size of parts; --delay MS slows the bytes down; --left: ends
  * without publishing or undoing, after the bytes; --discard-left ID: does only what a guard would
  * do.
@@ -58,6 +59,7 @@ static const struct option options[] = {
 	{"delay", required_argument, NULL, 'D'},
 	{"part", required_argument, NULL, 'B'},
 	{"header-file", required_argument, NULL, 'H'},
+	{"cacert", required_argument, NULL, 'C'},
 	{"force", no_argument, NULL, 'f'},
 	{"left", no_argument, NULL, 'l'},
 	{"discard-left", required_argument, NULL, 'L'},
@@ -86,6 +88,9 @@ static bool take_text(int letter, const char *value)
 		return true;
 	case 'H':
 		wanted.store.header_file = value;
+		return true;
+	case 'C':
+		wanted.store.cacert = value;
 		return true;
 	case 'P':
 		wanted.property = value;
