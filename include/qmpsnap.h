@@ -4,8 +4,12 @@
  * monitor and delivered to an image store.
  *
  * Everything runs on a libuv loop that the caller lends; nothing here blocks it.  No function
- * calls back before it has returned.  Strings passed in are copied where they are kept; strings
- * handed to a callback live until it returns.  Not thread-safe: one loop, one thread.
+ * calls back before it has returned; all callbacks come from the loop.  Strings, arrays and structs
+ * passed in are copied where they are kept; what is handed to a callback lives until it returns.
+ * `data` is the caller's, handed on as it is.  A function that returns NULL or false has filled
+ * *err and will not call back.  Not thread-safe: one thread of a process uses this library.
+ *
+ * docs/embedding.md has the rest, and an example.
  */
 #ifndef QMPSNAP_H
 #define QMPSNAP_H
@@ -61,7 +65,9 @@ enum qmpsnap_log_level {
 
 typedef void qmpsnap_log_fn(enum qmpsnap_log_level level, const char *message, void *data);
 
-/* Sends all log lines of the process up to `level` to `fn`; NULL: silence, the default. */
+/* Sends all log lines of the process up to `level` to `fn`, which may be called from within any
+ * function of this library and must call none; NULL: silence, the default.  Guards are processes of
+ * their own: they write their warnings to the standard error. */
 QMPSNAP_API void qmpsnap_log_to(enum qmpsnap_log_level level, qmpsnap_log_fn *fn, void *data);
 
 /* ---- Image stores ------------------------------------------------------------------------ */
@@ -106,7 +112,8 @@ QMPSNAP_API struct qmpsnap_store *qmpsnap_store_open(struct uv_loop_s *loop, con
  * as the store; NULL for the default directory. */
 QMPSNAP_API const char *qmpsnap_store_spec(const struct qmpsnap_store *store);
 
-/* Closes it; its handles leave the loop during the loop's next turns.  NULL is fine. */
+/* Closes it, once nothing uses it any more: from within the `done` of its last user on.  Its
+ * handles leave the loop during the loop's next turns.  NULL is fine. */
 QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store);
 
 /* ---- Inspect ----------------------------------------------------------------------------- */
@@ -115,7 +122,8 @@ typedef void qmpsnap_json_fn(const struct qmpsnap_error *err, const char *json, 
 
 /* Asks the QEMU at `qmp_address` (unix:PATH, any word with a '/', tcp:HOST:PORT, fd:N) what it is,
  * and calls `done` once with a JSON text (the members are listed in qmpsnap(1), "INSPECT") or an
- * error. */
+ * error: REFUSED (nobody answers there, or another client has the monitor), QEMU, DEADLINE,
+ * INTERNAL.  False and *err: USAGE (no address), REFUSED (it can't be connected to), INTERNAL. */
 QMPSNAP_API bool qmpsnap_inspect(struct uv_loop_s *loop, const char *qmp_address,
 	qmpsnap_json_fn *done, void *data, struct qmpsnap_error *err);
 
@@ -235,21 +243,26 @@ struct qmpsnap_result {
 
 typedef void qmpsnap_event_fn(const struct qmpsnap_event *event, void *data);
 
-/* The end, exactly once.  `err` is NULL on success; `result` is never NULL. */
+/* The end, exactly once, when the guest is as before (but see undo_error); the last handles leave
+ * the loop during its next turns.  `err` is NULL on success, else the first failure; `result` is
+ * never NULL, and has what is known also beside an error. */
 typedef void qmpsnap_done_fn(
 	const struct qmpsnap_error *err, const struct qmpsnap_result *result, void *data);
 
 struct qmpsnap_snapshot;
 
 /* Takes a snapshot.  Returns NULL and fills *err (USAGE, INTERNAL) when it cannot even begin;
- * then `done` is not called.  The handle is gone when `done` returns.  `store` must live until
- * then. */
+ * then `done` is not called.  The handle is the library's, and gone when `done` returns.  `store`
+ * must live until then and have no other user meanwhile.  `event` (NULL: nobody listens) is never
+ * called after `done`; from within it the three functions below may be called.  Several snapshots,
+ * each of a guest of its own, may run on a loop at once. */
 QMPSNAP_API struct qmpsnap_snapshot *qmpsnap_snapshot_start(struct uv_loop_s *loop,
 	const struct qmpsnap_snapshot_options *options, struct qmpsnap_store *store,
 	qmpsnap_event_fn *event, qmpsnap_done_fn *done, void *data, struct qmpsnap_error *err);
 
 /* Gives it up with `code` (INTERRUPTED, TERMINATED) as the reason; everything is undone and
- * `done` called.  No effect once the undo has begun. */
+ * `done` called, later.  No effect once the undo has begun; so it may be called any number of times
+ * until `done` is. */
 QMPSNAP_API void qmpsnap_snapshot_cancel(struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code);
 
 /* The same, with the error's message; copied. */

@@ -116,7 +116,8 @@ class Sandbox(LabTest):
                        tool.BINARY, *options[:1], *source, *options[1:],
                        env={**os.environ, **variables})
         self.assertEqual(done.returncode, code, done.stderr)
-        return Trace(log), [f"{state}/", f"{runtime}/"]
+        paths = [f"{path}/" for path in words("ReadWritePaths")]
+        return Trace(log), [f"{state}/", f"{runtime}/", *paths]
 
     def allowed_calls(self):
         analyze = needs(self, "systemd-analyze")
