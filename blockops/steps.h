@@ -104,7 +104,7 @@ void pause_on_event(struct qmpsnap_snapshot *s, const char *name);
 /* steps_job.c: the overlays, and the jobs that make views of them */
 flow_fn scratch_add_reserved; /* undone by scratch_remove */
 flow_fn overlay_add; /* undone by view_remove */
-flow_fn jobs_prepare, jobs_begin, jobs_remove;
+flow_fn jobs_prepare, jobs_begin, jobs_remove, jobs_check_stayed;
 flow_fn overlay_export; /* undone by export_remove */
 
 /* steps_spool.c: files that take a copy of each disk */

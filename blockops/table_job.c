@@ -31,6 +31,8 @@ const struct flow_step job_steps[] = {
 	STEP_SCAN,
 	{.name = "upload", .start = images_upload, .cancel = images_upload_cancel,
 	 .text = "read, upload and verify each image"},
+	{.name = "stayed", .start = jobs_check_stayed,
+	 .text = "ask whether the guest was migrated away meanwhile"},
 	STEP_PUBLISH,
 };
 /* clang-format on */

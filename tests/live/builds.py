@@ -37,6 +37,11 @@ def dies_of_mirror_ended_in_pause():
     return version() < (7, 2, 0)
 
 
+def migrates_in_spite_of_jobs():
+    """And dies of it, when the job writes."""
+    return version() < (7, 2, 0)
+
+
 def dies_of_listing_nodes():
     """By query-named-block-nodes, while a backup job has concluded and wasn't dismissed."""
     return version() < (7, 2, 0)

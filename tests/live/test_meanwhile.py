@@ -4,6 +4,7 @@ import signal
 import subprocess
 import unittest
 
+import builds
 import images
 import tool
 from copies import wait_writable
@@ -183,10 +184,25 @@ class MeanwhileByFilter(MeanwhileTest):
 
     def test_migration(self):
         """It fails while our nodes stand, and the guest runs on; afterwards it completes."""
+        if builds.migrates_in_spite_of_jobs():
+            self.migrated_away()
+            return
         guest, before, started = self.begin()
         self.assertEqual(self.migrate(guest), "failed")
         self.assert_well(guest, before, started)
         self.assertEqual(self.migrate(guest), "completed")
+
+
+    def migrated_away(self):
+        """What is read from then on may be what the guest wrote elsewhere: no image."""
+        if "backup" in self.METHOD:
+            self.skipTest("this QEMU dies of it while the job writes")
+        guest, before, started = self.begin()
+        self.assertEqual(self.migrate(guest), "completed")
+        self.assert_failed(guest, started, VIEW)
+        self.assertIn("migrated", started.result["error"]["message"])
+        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]},
+                         {**before, "status": "postmigrate"})
 
 
 class JobOfOthers(MeanwhileTest):
@@ -250,7 +266,7 @@ class ServerOfOthers(MeanwhileTest):
         self.refused("--method", "stream")
 
     def test_the_flavours_are_refused(self):
-        for flavour in ("filter", "job"):
+        for flavour in ("filter", "job") if builds.has_filter() else ("job",):
             with self.subTest(flavour=flavour):
                 self.refused("--flavour", flavour)
 
