@@ -13,6 +13,7 @@ import lab  # noqa: E402
 import tool  # noqa: E402
 from expected import EQUAL, LAYOUTS, METHODS, expected, migratable  # noqa: E402
 from lab import KIB, MIB  # noqa: E402
+from monitor import MonitorError  # noqa: E402
 
 SIZE = 12 * MIB
 CHUNK = 64 * KIB
@@ -58,7 +59,10 @@ class Cell(lab.LabTest):
             self.assertIn(expects, started.result["error"]["message"], started.describe())
             self.assertFalse(guest.store.exists() and guest.published())
         self.assert_nothing_left(guest, before)
-        if expects == EQUAL and migratable(self.version, self.layout):
+        if not migratable(self.version, self.layout):
+            with self.assertRaisesRegex(MonitorError, "non-migratable"):
+                guest.monitor.command("migrate", uri="exec:cat >/dev/null")
+        elif expects == EQUAL:
             self.check_migrates(guest)
 
     def start(self):

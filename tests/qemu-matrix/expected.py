@@ -2,6 +2,15 @@
 """What must come of each cell of the matrix; written from what is known of each QEMU, not from
 what the matrix printed."""
 import fnmatch
+import pathlib
+
+# Modules of tests/live, the default; what they expect of a QEMU stands in tests/live/builds.py.
+LIVE = ("test_frozen", "test_job", "test_backup", "test_mirror", "test_copy", "test_cold",
+        "test_cold_refused", "test_cold_disturbed", "test_dangers", "test_kinds", "test_kinds_job",
+        "test_kinds_backup", "test_zero_scan", "test_meanwhile", "test_failures", "test_others",
+        "test_killed", "test_booted", "test_trim", "test_agent")
+ALL_LIVE = tuple(sorted(path.stem for path in (
+    pathlib.Path(__file__).resolve().parents[1] / "live").glob("test_*.py")))
 
 # Debian's suites; the QEMU of each is what its mirror has.
 VERSIONS = ("bullseye", "bookworm", "trixie", "sid")  # 5.2, 7.2, 10.0, the newest
