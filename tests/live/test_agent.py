@@ -74,6 +74,7 @@ class RealAgent(LabTest):
         self.assertEqual(check.returncode, 0, check.stdout)
 
     def test_stream_is_clean(self):
+        self.needs_filter()
         self.check_clean("stream", "--flavour", "filter")
 
     def test_stream_by_jobs_is_clean(self):

@@ -10,6 +10,9 @@ DISCARD = ",discard=unmap,file.discard=unmap"
 
 
 class Trim(LabTest):
+    def setUp(self):
+        self.needs_filter()
+
     def prepare(self, fmt):
         disk = Disk(64 * MIB, fmt=fmt, options=DISCARD)
         guest = self.guest(disk, Disk(MIB, fmt="raw"), job="trim")
@@ -56,6 +59,9 @@ class Trim(LabTest):
 
 
 class Options(LabTest):
+    def setUp(self):
+        self.needs_filter()
+
     def test_filter_has_the_options_of_the_node(self):
         """detect-zeroes and cache as QEMU tells them of both nodes."""
         disk = Disk(16 * MIB, options=",discard=unmap,detect-zeroes=unmap,cache.direct=on,"
