@@ -165,11 +165,13 @@ static bool spawn(const char *path, int control_fd, pid_t *pid, struct qmpsnap_e
 {
 	char number[8];
 	static char name[] = "qmpsnap-guard";
-	char *argv[] = {name, number, NULL};
+	char version[32]; /* a guard of another one might misunderstand what it is told */
+	char *argv[] = {name, number, version, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
 
 	(void)snprintf(number, sizeof(number), "%d", GUARD_CONTROL_FD);
+	(void)snprintf(version, sizeof(version), "%s", qmpsnap_version());
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attr);
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);

@@ -50,13 +50,19 @@ static void say(enum qmpsnap_log_level level, const char *message, void *data)
 
 int main(int argc, char *argv[])
 {
-	const int fd = argc == 2 ? control_fd(argv[1]) : -1;
+	const int fd = argc == 3 ? control_fd(argv[1]) : -1;
 
 	if (fd < 0) {
 		(void)fputs("qmpsnap-guard: qmpsnap starts this program by itself, to undo a\n"
 			    "snapshot whose main process was killed; it is of no use by hand.\n"
 			    "  hint: 'qmpsnap recover' cleans up after a killed qmpsnap\n",
 			stderr);
+		return QMPSNAP_USAGE;
+	}
+	if (strcmp(argv[2], qmpsnap_version()) != 0) {
+		(void)fprintf(stderr,
+			"qmpsnap-guard: this is version %s, and what starts it is version %.32s\n",
+			qmpsnap_version(), argv[2]);
 		return QMPSNAP_USAGE;
 	}
 	/* What ends the main process must not end its guard: ^C reaches the whole group. */

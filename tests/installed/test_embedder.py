@@ -27,9 +27,9 @@ class Embedder(LabTest):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-embedder-"))
         self.addCleanup(shutil.rmtree, self.folder)
         shutil.copy(EXAMPLE, self.folder)
-        self.guests = [self.guest(Disk(8 * MIB), name=f"vm{n}") for n in (1, 2)]
+        self.guests = [self.guest(Disk(64 * MIB), name=f"vm{n}") for n in (1, 2)]
         for number, guest in enumerate(self.guests, 1):
-            guest.write(guest.disks[0], 0, 4 * MIB, 0x30 + number)
+            guest.write(guest.disks[0], 0, 32 * MIB, 0x30 + number)
             (self.folder / f"vm{number}.snap.qmp").symlink_to(guest.folder / "tool.sock")
         self.before = [guest.state() for guest in self.guests]
         self.env = {**os.environ, **kit.BUILD_ENV, **self.guests[0].tool_env(),
@@ -99,15 +99,14 @@ class Embedder(LabTest):
         self.assert_as_before()
 
     def end_in_the_middle(self, number):
-        """Sends the signal when both guests have been taken over."""
+        """Sends the signal when a guest has been taken over; again, where it was too quick."""
         self.build()
-        started = self.start("./vm1.snap.qmp", "./vm2.snap.qmp")
-        self.addCleanup(started.send_signal, signal.SIGCONT)
-        end = time.monotonic() + 60
-        while not all(guest.state()["nodes"] != state["nodes"]
+        started, end = None, time.monotonic() + 60
+        while not any(guest.state()["nodes"] != state["nodes"]
                       for guest, state in zip(self.guests, self.before)):
             self.assertLess(time.monotonic(), end)
-            self.assertIsNone(started.poll(), "too quick")
+            if not started or started.poll() is not None:
+                started = self.start("./vm1.snap.qmp", "./vm2.snap.qmp")
         started.send_signal(number)
         out, err = started.communicate(timeout=60)  # until the guards, too, have ended
         return started.returncode, out, err

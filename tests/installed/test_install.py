@@ -6,6 +6,8 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
+import subprocess
 import tempfile
 import unittest
 
@@ -148,6 +150,29 @@ class Works(LabTest):
         started.signal(signal.SIGKILL)
         started.wait()  # until the guard, too, has closed its standard error
         self.assert_nothing_left(guest, before)
+
+    def start_guard(self, version):
+        """What it says first on its socket, its exit code and its standard error."""
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            with its:
+                guard = subprocess.Popen(
+                    [kit.GUARD, str(its.fileno()), version], pass_fds=[its.fileno()],
+                    stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            ours.settimeout(30)
+            said = ours.recv(1000)
+            ours.send(b'{"record": "farewell"}') if said else None
+        _, err = guard.communicate(timeout=30)
+        return said, guard.returncode, err
+
+    def test_a_guard_of_another_version(self):
+        version = kit.run(kit.BINARY, "--version").stdout.split()[-1]
+        said, _, err = self.start_guard(version)
+        self.assertIn(b"ready", said)
+        self.assertEqual(err, "")
+        said, code, err = self.start_guard("0.0.1")
+        self.assertEqual((said, code), (b"", 2))
+        self.assertIn(f"this is version {version}, and what starts it is version 0.0.1", err)
 
     def test_without_its_guard(self):
         guest = self.guest_of_4_mib()
