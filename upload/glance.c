@@ -43,7 +43,34 @@ static void finish(const struct qmpsnap_error *err, void *self)
 	image->done(err, image->data);
 }
 
-/* ---- create ------------------------------------------------------------------------------- */
+/* ---- Changes to the record ----------------------------------------------------------------- */
+
+void glance_patch_set(struct json_object *patch, const char *key, struct json_object *value)
+{
+	struct json_object *change = json_object_new_object();
+	char path[300];
+
+	(void)snprintf(path, sizeof(path), "/%s", key);
+	json_put_string(change, "op", "add"); /* also replaces */
+	json_put_string(change, "path", path);
+	(void)json_object_object_add(change, "value", value);
+	(void)json_object_array_add(patch, change);
+}
+
+void glance_patch(struct glance_image *image, struct json_object *patch, glance_then_fn *then)
+{
+	(void)json_object_put(image->sending);
+	image->sending = patch;
+	const struct glance_request request = {.method = "PATCH",
+		.path = image->path,
+		.headers = {"Content-Type: application/openstack-images-v2.1-json-patch"},
+		.body = json_text(patch),
+		.doing = glance_doing(image, "changing the record of"),
+		.expect = {200}};
+	glance_send(&image->call, image->store, &request, then, image);
+}
+
+/* ---- Records ------------------------------------------------------------------------------ */
 
 static void set_location(struct glance_image *image)
 {
@@ -80,6 +107,54 @@ void glance_make_record(struct glance_image *image, glance_then_fn *then)
 	glance_send(&image->call, image->store, &request, then, image);
 }
 
+/* ---- Whether the policy allows the visibility -------------------------------------------- */
+
+static void set_visibility(struct glance_image *image, const char *visibility, glance_then_fn *then)
+{
+	struct json_object *patch = json_object_new_array();
+
+	glance_patch_set(patch, "visibility", json_object_new_string(visibility));
+	glance_patch(image, patch, then);
+}
+
+static void taken_back(const struct qmpsnap_error *err, struct json_object *json, void *data)
+{
+	(void)json;
+	finish(err, data);
+}
+
+static void was_allowed(const struct qmpsnap_error *err, struct json_object *json, void *data)
+{
+	struct glance_image *image = data;
+	struct qmpsnap_error mine;
+
+	(void)json;
+	if (!err) {
+		set_visibility(image, "private", taken_back);
+		return;
+	}
+	mine = *err;
+	if (answer_said(err, 403, 403))
+		error_hint(&mine, "the service's policy doesn't allow --visibility %s to this user",
+			image->store->visibility);
+	finish(&mine, image);
+}
+
+static bool is_for_all(const struct glance_store *store)
+{
+	return store->visibility && (strcmp(store->visibility, "public") == 0 ||
+					    strcmp(store->visibility, "community") == 0);
+}
+
+/* What an image may be is known only when it's tried; while the record has no bytes and nothing
+ * was touched in the guest. */
+static void ask_for_visibility(struct glance_image *image)
+{
+	set_visibility(image, image->store->visibility, was_allowed);
+}
+
+/* ---- create ------------------------------------------------------------------------------- */
+
 static void created(const struct qmpsnap_error *err, struct json_object *json, void *data)
 {
 	struct glance_image *image = data;
@@ -103,7 +178,10 @@ static void created(const struct qmpsnap_error *err, struct json_object *json, v
 		err = &wrong;
 	}
 	set_location(image);
-	finish(err, image);
+	if (!err && is_for_all(image->store))
+		ask_for_visibility(image);
+	else
+		finish(err, image);
 }
 
 static void got_base(const struct qmpsnap_error *err, struct json_object *json, void *data)
@@ -169,31 +247,6 @@ static struct store_image *create(struct qmpsnap_store *base, const struct store
 }
 
 /* ---- publish, discard --------------------------------------------------------------------- */
-
-void glance_patch_set(struct json_object *patch, const char *key, struct json_object *value)
-{
-	struct json_object *change = json_object_new_object();
-	char path[300];
-
-	(void)snprintf(path, sizeof(path), "/%s", key);
-	json_put_string(change, "op", "add"); /* also replaces */
-	json_put_string(change, "path", path);
-	(void)json_object_object_add(change, "value", value);
-	(void)json_object_array_add(patch, change);
-}
-
-void glance_patch(struct glance_image *image, struct json_object *patch, glance_then_fn *then)
-{
-	(void)json_object_put(image->sending);
-	image->sending = patch;
-	const struct glance_request request = {.method = "PATCH",
-		.path = image->path,
-		.headers = {"Content-Type: application/openstack-images-v2.1-json-patch"},
-		.body = json_text(patch),
-		.doing = glance_doing(image, "changing the record of"),
-		.expect = {200}};
-	glance_send(&image->call, image->store, &request, then, image);
-}
 
 static void published(const struct qmpsnap_error *err, struct json_object *json, void *data)
 {

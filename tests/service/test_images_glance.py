@@ -122,6 +122,28 @@ class Alone(GlanceTest):
         self.assertIn(image["id"], done.result["error"]["message"])
         self.assertEqual(done.ids, [other])
 
+    def test_other_formats(self):
+        """Glance looks at what it gets: a vmdk that it doesn't allow, or a wrong size, shows."""
+        for fmt in ("vmdk", "vdi"):
+            with self.subTest(format=fmt):
+                image = self.snapshot("--format", fmt)["images"][0]
+                record = self.service.record(image["id"])
+                self.assertEqual((record["disk_format"], record["virtual_size"]),
+                                 (fmt, 24 << 20))
+                self.assertEqual(record["qmpsnap_verified"], "true")
+                status, data = self.service.call("GET", f"/v2/images/{image['id']}/file")
+                self.assertEqual((status, len(data)), (200, image["size_bytes"]))
+                (self.folder / "served").write_bytes(data)
+                self.assertTrue(same(self.folder / "served", fmt, self.disk, "qcow2"))
+                self.images("verify", "--deep", image["id"])
+                self.images("download", image["id"], "-o", "x")
+                self.assertEqual((self.folder / "x").read_bytes(), data)
+                self.images("restore", image["id"], "--target", "y")
+                self.assertTrue(same(self.folder / "y", fmt, self.disk, "qcow2"))
+                for name in ("served", "x", "y"):
+                    (self.folder / name).unlink()
+        self.assert_no_files()
+
     def test_download_goes_on(self):
         """After a break it asks for the rest, not for all of it once more."""
         image = self.snapshot("--format", "raw")["images"][0]
@@ -200,6 +222,24 @@ class LoggedIn(GlanceTest):
         self.assertEqual(self.sets(), [second["set"]])
         self.assertIn(second["images"][0]["id"],
                       self.run_tool("images", "list", "--from", self.store).out)
+
+    def test_forbidden_visibility(self):
+        """A member may not publish to all: that is known before there are bytes."""
+        for options in (("--visibility", "public"), ("--visibility", "public", "--protected")):
+            with self.subTest(options=options):
+                done = self.snapshot(*options, code=5)
+                error = done["error"]
+                self.assertIn("403", error["message"])
+                self.assertIn("public", error["message"])
+                self.assertIn("--visibility", error["hint"])
+                self.assertIsNone(error["undo_error"])
+                self.assertEqual(self.all_images(), [])
+        for options in (("--visibility", "community"), ("--visibility", "shared")):
+            image = self.snapshot(*options)["images"][0]
+            self.assertEqual(self.service.record(image["id"])["visibility"], options[1])
+        image = self.snapshot("--visibility", "public", env=self.admin)["images"][0]
+        self.assertEqual(self.service.record(image["id"])["visibility"], "public")
+        self.images("delete", image["id"], env=self.admin)
 
     def test_not_ours(self):
         """An admin may delete all images there are; this tool doesn't do it for him."""

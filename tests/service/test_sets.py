@@ -133,6 +133,27 @@ class IntoGlance(SetTest):
                 self.assertEqual(self.service.images(), [])
                 self.assertEqual(list((self.service.state / "store").iterdir()), [])
 
+    def test_somebody_deletes_a_record(self):
+        guest = self.written_guest(2, 24 * MIB)
+        for disk in guest.disks:
+            guest.write(disk, 0, 24 * MIB, 0x21)
+        before = guest.state()
+        for status in ("queued", "saving"):
+            with self.subTest(status=status):
+                started = guest.snapshot("--speed", "8M", "--parallel", "1", store=self.url)
+                self.assertIsNotNone(started.wait_for(lambda e: e["event"] == "progress" and
+                                                      e["done_bytes"] > 0), started.describe())
+                deadline = time.monotonic() + 20
+                while not any(one["status"] == "saving" for one in self.service.images()):
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.05)
+                victim = [one for one in self.service.images() if one["status"] == status][0]
+                self.service.call("DELETE", f"/v2/images/{victim['id']}")
+                message = self.assert_refused(guest, before, started, 130)
+                self.assertIn(victim["id"], message)
+                self.assertIn("cancelled", message)
+                self.assertEqual(self.service.images(), [])
+
     def test_service_is_gone(self):
         """The undo doesn't wait for ever, and says how to delete what is left."""
         guest = self.written_guest(3, 24 * MIB)
