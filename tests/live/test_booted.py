@@ -68,6 +68,7 @@ class Counting(LabTest):
     def test_without_a_common_instant(self):
         """The negative control: switched one after the other while the guest runs on, 300 ms
         apart, the two disks differ by more than one block."""
+        self.needs_filter()
         guest = self.guest(Disk(32 * MIB), Disk(32 * MIB, fmt="raw", style="drive"),
                            job="twodisks")
         guest.wait_count(WARM_UP)
