@@ -2,6 +2,7 @@
 """Monitors: over TCP, as an inherited descriptor, and a single one that is left to others during
 the upload (--release-monitor)."""
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 import unittest
 
+import builds
 import tool
 from lab import MIB, Disk, LabTest
 from monitor import Monitor
@@ -65,6 +67,8 @@ class Tcp(MonitorTest):
         guest = self.two_disks(
             options=["-chardev", f"socket,id=tcp,host={host},port={port},server=on,wait=off",
                      "-mon", "chardev=tcp,mode=control"], **options)
+        if not pathlib.Path(f"/proc/{guest.pid}/comm").read_text().startswith("qemu"):
+            self.skipTest("QEMU is known by its process's name, and this one has its loader's")
         guest.address = f"tcp:{bound}:{port}"
         return guest, port
 
@@ -218,6 +222,7 @@ class Released(MonitorTest):
 
     def upload(self, guest, *args):
         """A run whose monitor is released, some seconds before its end."""
+        self.needs_filter()  # else it is a backup, which needs the monitor while it copies
         started = guest.snapshot("--release-monitor", "--speed", "1M", *args)
         event = started.wait_for(lambda event: event["event"] == "progress")
         self.assertIsNotNone(event, started.describe())
@@ -252,7 +257,7 @@ class Released(MonitorTest):
 
     def test_each_method(self):
         """While its upload goes on, others are greeted; then nothing of it is left."""
-        for method in ("stream", "backup", "mirror", "cold"):
+        for method in ("stream", "backup", "mirror", "cold")[not builds.has_filter():]:
             with self.subTest(method=method):
                 guest = self.two_disks()
                 before = guest.state()
