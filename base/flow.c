@@ -14,6 +14,18 @@ static bool applies(const struct flow *f, const struct flow_step *step)
 	return !step->applies || step->applies(f->self);
 }
 
+/* Unless it was cancelled before: then there is nothing to hurry yet. */
+static void start_told(struct flow *f)
+{
+	const struct flow_step *step = &f->steps[f->at];
+
+	f->busy = !flow_failed(f);
+	if (f->busy)
+		step->start(f, f->self);
+	else
+		tell(f, QMPSNAP_END, step);
+}
+
 static void start_step(struct flow *f)
 {
 	const struct flow_step *step = &f->steps[f->at];
@@ -23,12 +35,9 @@ static void start_step(struct flow *f)
 		return;
 	}
 	tell(f, QMPSNAP_BEGIN, step);
-	if (flow_failed(f)) { /* the watcher cancelled: there is nothing to hurry yet */
-		tell(f, QMPSNAP_END, step);
-		return;
-	}
-	f->busy = true;
-	step->start(f, f->self);
+	f->busy = f->held;
+	if (!f->held)
+		start_told(f);
 }
 
 static void undo_step(struct flow *f)
@@ -96,6 +105,23 @@ void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, 
 	pump(f);
 }
 
+void flow_hold(struct flow *f)
+{
+	assert(!f->busy && !f->unwinding);
+	f->held = true;
+}
+
+void flow_release(struct flow *f)
+{
+	assert(f->held);
+	f->held = false;
+	f->pumping = true; /* a start that ends at once leaves the rest to the pump below */
+	start_told(f);
+	f->pumping = false;
+	if (!f->busy)
+		pump(f);
+}
+
 void flow_done(struct flow *f, const struct qmpsnap_error *err)
 {
 	const bool failed = err && err->code != QMPSNAP_OK;
@@ -121,6 +147,6 @@ void flow_cancel(struct flow *f, const struct qmpsnap_error *why)
 	if (f->unwinding || flow_failed(f))
 		return;
 	f->err = *why;
-	if (f->busy && f->steps[f->at].cancel)
+	if (f->busy && !f->held && f->steps[f->at].cancel)
 		f->steps[f->at].cancel(f, f->self);
 }

@@ -49,7 +49,7 @@ struct flow {
 	flow_watch_fn *watch; /* may be NULL */
 	struct qmpsnap_error err; /* the first failure; code OK: none */
 	struct qmpsnap_error undo_err; /* the first failure among the undos */
-	bool unwinding, busy, pumping;
+	bool unwinding, busy, pumping, held;
 };
 
 /* Runs the whole table; `f` may hold garbage. */
@@ -64,6 +64,11 @@ void flow_go_on_with(struct flow *f, const struct flow_step *steps, size_t n_ste
  * from a dead process. */
 void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
 	flow_end_fn *end, flow_watch_fn *watch, const struct qmpsnap_error *why);
+
+/* For the watch, called at a step's beginning: the step starts with flow_release(), later; unless
+ * it is cancelled till then. */
+void flow_hold(struct flow *f);
+void flow_release(struct flow *f);
 
 /* Reports the end of the running start or undo; NULL means well. */
 void flow_done(struct flow *f, const struct qmpsnap_error *err);

@@ -86,7 +86,7 @@ struct store_ops {
 
 struct qmpsnap_store {
 	const struct store_ops *ops;
-	char *spec; /* see qmpsnap_store_spec(); upload/store.c's */
+	char *spec; /* see qmpsnap_store_spec(); set by qmpsnap_store_open() */
 };
 
 #endif

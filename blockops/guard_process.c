@@ -1,23 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The guard's side: it waits for the end of the main process, and unwinds what it was told. */
-#include "blockops/guard_process.h"
 #include "base/log.h"
 #include "blockops/guard.h"
 #include "blockops/steps.h"
 #include "blockops/unwind.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+struct guard_process {
+	uv_loop_t loop;
+	uv_poll_t poll;
+	uv_timer_t pause_timer, freeze_timer;
+	int control_fd;
+	struct taken_run run;
+	qmpsnap_open_store_fn *open_store;
+	int exit_code;
+};
+
+/* ---- The end ---- */
+
+/* What couldn't be undone is left to `recover`. */
 static void close_up(struct guard_process *g)
 {
+	if (g->exit_code == QMPSNAP_OK && !g->run.farewell)
+		journal_remove(&g->run.s->journal);
+	else
+		journal_close(&g->run.s->journal);
 	uv_close((uv_handle_t *)&g->pause_timer, NULL);
 	uv_close((uv_handle_t *)&g->freeze_timer, NULL);
-	if (g->s->store)
-		qmpsnap_store_close(g->s->store);
-	snapshot_free(g->s);
+	if (g->run.s->store)
+		qmpsnap_store_close(g->run.s->store);
+	if (g->run.farewell)
+		guest_lock_close(&g->run.s->lock);
+	else
+		guest_lock_drop(&g->run.s->lock);
+	snapshot_free(g->run.s);
 }
 
 static void on_agent_closed(void *data)
@@ -32,15 +53,15 @@ static void on_thawed(const struct qmpsnap_error *err, void *data)
 	if (!err)
 		log_line(QMPSNAP_LOG_WARNING,
 			"the guest's file systems, which run %s had left frozen, are thawed",
-			g->s->run);
-	agent_close(g->s->agent, on_agent_closed, g);
+			g->run.s->run);
+	agent_close(g->run.s->agent, on_agent_closed, g);
 }
 
 /* Until the agent says so, or QEMU is gone. */
 static void thaw_on(struct guard_process *g)
 {
-	if (g->s->agent)
-		freeze_end(&g->s->freeze, on_thawed, g);
+	if (g->run.s->agent)
+		freeze_end(&g->run.s->freeze, on_thawed, g);
 	else
 		close_up(g);
 }
@@ -53,13 +74,13 @@ static void on_unwound(struct qmpsnap_snapshot *s, void *data)
 	if (left->code == QMPSNAP_OK && g->exit_code == QMPSNAP_OK) {
 		log_line(QMPSNAP_LOG_WARNING,
 			"run %s was killed in its step %s; all of it has been undone", s->run,
-			g->last_step);
+			g->run.last_step);
 	} else {
 		g->exit_code = QMPSNAP_UNDO;
 		log_line(QMPSNAP_LOG_WARNING,
 			"run %s was killed in its step %s; not all could be undone%s%s; run "
 			"`qmpsnap recover`",
-			s->run, g->last_step, left->message[0] ? ": " : "", left->message);
+			s->run, g->run.last_step, left->message[0] ? ": " : "", left->message);
 	}
 	thaw_on(g);
 }
@@ -74,10 +95,10 @@ static void reopen_store(struct guard_process *g)
 {
 	struct qmpsnap_error err;
 
-	if (g->published)
+	if (g->run.published)
 		return;
-	g->s->store = g->open_store(&g->loop, g->s->store_spec, &err);
-	if (g->s->store)
+	g->run.s->store = g->open_store(&g->loop, g->run.s->store_spec, &err);
+	if (g->run.s->store)
 		return;
 	g->exit_code = QMPSNAP_UNDO;
 	log_line(QMPSNAP_LOG_WARNING, "images may be left, since the store can't be opened: %s",
@@ -89,11 +110,11 @@ static void take_over_agent(struct guard_process *g)
 {
 	struct qmpsnap_error err;
 
-	if (g->agent_fd < 0 || !g->s->freeze.in_doubt)
+	if (g->run.agent_fd < 0 || !g->run.s->freeze.in_doubt)
 		return;
-	g->s->agent = agent_adopt(&g->loop, g->agent_fd, 0, &err);
-	g->s->freeze.agent = g->s->agent;
-	if (g->s->agent)
+	g->run.s->agent = agent_adopt(&g->loop, g->run.agent_fd, 0, &err);
+	g->run.s->freeze.agent = g->run.s->agent;
+	if (g->run.s->agent)
 		return;
 	g->exit_code = QMPSNAP_UNDO;
 	log_line(QMPSNAP_LOG_WARNING, "the guest may be left frozen: %s", err.message);
@@ -104,10 +125,10 @@ static void take_over_monitor(struct guard_process *g)
 {
 	struct qmpsnap_error err;
 
-	if (g->s->released)
+	if (g->run.s->released)
 		return;
-	g->s->qmp = qmp_adopt(&g->loop, g->monitor_fd, NULL, on_lost, g, &err);
-	if (g->s->qmp)
+	g->run.s->qmp = qmp_adopt(&g->loop, g->run.monitor_fd, NULL, on_lost, g, &err);
+	if (g->run.s->qmp)
 		return;
 	g->exit_code = QMPSNAP_UNDO;
 	log_line(QMPSNAP_LOG_WARNING, "the monitor can't be taken over: %s", err.message);
@@ -116,23 +137,67 @@ static void take_over_monitor(struct guard_process *g)
 /* The main process is gone without a farewell. */
 static void take_over(struct guard_process *g)
 {
-	if (!g->last_step[0]) {
+	if (!g->run.last_step[0]) {
 		close_up(g);
 		return;
 	}
-	if (g->left) { /* with all but the freeze undone: its agent said nothing for too long */
+	if (g->run.left) { /* with all but the freeze undone: its agent said nothing for too long */
 		take_over_agent(g);
-		if (g->monitor_fd >= 0)
-			close(g->monitor_fd);
+		if (g->run.monitor_fd >= 0)
+			close(g->run.monitor_fd);
 		thaw_on(g);
 		return;
 	}
 	reopen_store(g);
-	if (g->monitor_fd >= 0 || g->s->released)
+	if (g->run.monitor_fd >= 0 || g->run.s->released)
 		take_over_monitor(g);
 	take_over_agent(g);
-	unwind(g->s, g->last_step, on_unwound, g);
+	unwind(g->run.s, g->run.last_step, on_unwound, g);
 }
+
+/* ---- Deadlines of the main process ---- */
+
+static void end_main(struct guard_process *g, const char *what, unsigned ms)
+{
+	log_line(QMPSNAP_LOG_WARNING, "%s for over %u ms: ending the process that holds it", what,
+		ms);
+	/* Only the process that started us: a number that was given to another one since isn't our
+	 * parent. */
+	if (g->run.main_pid > 1 && getppid() == g->run.main_pid)
+		kill(g->run.main_pid, SIGKILL);
+}
+
+static void on_pause_deadline(uv_timer_t *timer)
+{
+	end_main(timer->data, "the guest has been held", SNAPSHOT_PAUSE_MS);
+}
+
+static unsigned freeze_limit_ms(const struct guard_process *g)
+{
+	return g->run.s->freeze_deadline_ms + SNAPSHOT_FREEZE_MARGIN_MS;
+}
+
+static void on_freeze_deadline(uv_timer_t *timer)
+{
+	struct guard_process *g = timer->data;
+
+	end_main(g, "the guest's file systems have been held frozen", freeze_limit_ms(g));
+}
+
+/* Each record shows that the main process hasn't hung. */
+static void follow_deadlines(struct guard_process *g)
+{
+	if (g->run.s->stopped)
+		uv_timer_start(&g->pause_timer, on_pause_deadline, SNAPSHOT_PAUSE_MS, 0);
+	else
+		uv_timer_stop(&g->pause_timer);
+	if (g->run.s->freeze.in_doubt)
+		uv_timer_start(&g->freeze_timer, on_freeze_deadline, freeze_limit_ms(g), 0);
+	else
+		uv_timer_stop(&g->freeze_timer);
+}
+
+/* ---- Its life ---- */
 
 static void on_control(uv_poll_t *handle, int status, int events)
 {
@@ -147,14 +212,15 @@ static void on_control(uv_poll_t *handle, int status, int events)
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (got > 0)
-		well = guard_take(g, record, fds, n);
+		well = record_take(&g->run, record, fds, n);
 	json_object_put(record);
-	if (got > 0 && well && !g->farewell)
+	follow_deadlines(g);
+	if (got > 0 && well && !g->run.farewell)
 		return;
 	uv_timer_stop(&g->pause_timer);
 	uv_timer_stop(&g->freeze_timer);
 	uv_close((uv_handle_t *)&g->poll, NULL);
-	if (g->farewell)
+	if (g->run.farewell)
 		close_up(g);
 	else
 		take_over(g);
@@ -166,8 +232,8 @@ static bool set_up(struct guard_process *g)
 
 	if (uv_loop_init(&g->loop) < 0)
 		return false;
-	g->s = snapshot_new(&g->loop);
-	if (!g->s)
+	g->run.s = snapshot_new(&g->loop);
+	if (!g->run.s)
 		return false;
 	g->poll.data = g->pause_timer.data = g->freeze_timer.data = g;
 	return uv_timer_init(&g->loop, &g->pause_timer) == 0 &&
@@ -180,8 +246,7 @@ static bool set_up(struct guard_process *g)
 int qmpsnap_guard_main(int control_fd, qmpsnap_open_store_fn *open_store)
 {
 	struct guard_process g = {.control_fd = control_fd,
-		.monitor_fd = -1,
-		.agent_fd = -1,
+		.run = {.monitor_fd = -1, .agent_fd = -1},
 		.open_store = open_store};
 
 	if (!set_up(&g))

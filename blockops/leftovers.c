@@ -188,7 +188,7 @@ static bool list_one(const char *name, void *data)
 	const struct listing *l = data;
 	char phrase[96];
 
-	if (is_of_run(name, l->s)) {
+	if (l->s ? is_of_run(name, l->s) : name_is_ours(name, NULL)) {
 		(void)snprintf(phrase, sizeof(phrase), "%s %s", l->what, name);
 		l->found(phrase, l->data);
 	}

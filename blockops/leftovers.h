@@ -26,7 +26,8 @@ bool leftovers_find_run(const struct leftovers *left, char run[static NAME_RUN_B
 bool leftovers_fill(
 	const struct leftovers *left, struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
-/* Calls `found` with a phrase for each thing of the run: "export qmpsnap-...-e0". */
+/* Calls `found` with a phrase for each thing of the run, or, with `s` NULL, of any: "export
+ * qmpsnap-...-e0". */
 typedef void leftovers_found_fn(const char *phrase, void *data);
 void leftovers_list(const struct leftovers *left, const struct qmpsnap_snapshot *s,
 	leftovers_found_fn *found, void *data);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * qmpsnap_recover: looks for what carries our names, unwinds the table of each run found, and
- * looks again, until nothing is left. */
+ * qmpsnap_recover: undoes what the journals tell of; then looks for what else carries our names,
+ * unwinds the table of each run found, and looks again, until nothing is left. */
 #include "base/log.h"
 #include "blockops/dangers.h"
+#include "blockops/guest_lock.h"
 #include "blockops/leftovers.h"
 #include "blockops/node_list.h"
+#include "blockops/recover_journal.h"
 #include "blockops/unwind.h"
 
 #include <stdlib.h>
@@ -21,6 +23,10 @@ enum { N_QUERIES = sizeof(queries) / sizeof(queries[0]) };
 struct recovery {
 	uv_loop_t *loop;
 	struct qmp_address address;
+	bool has_address, dry_run;
+	struct identity guest;
+	struct guest_lock lock;
+	struct qmpsnap_error journal_err;
 	struct qmp_client *qmp;
 	struct qmpsnap_snapshot *s;
 	struct json_object *replies[N_QUERIES];
@@ -49,6 +55,11 @@ static void drop_replies(struct recovery *r)
 static void finish(struct recovery *r)
 {
 	drop_replies(r);
+	guest_lock_drop(&r->lock);
+	if (!r->dry_run)
+		guest_lock_sweep();
+	if (r->err.code == QMPSNAP_OK)
+		r->err = r->journal_err;
 	r->done(r->err.code != QMPSNAP_OK ? &r->err : NULL, (const char *const *)r->phrases,
 		r->n_confirmed, r->data);
 	for (size_t i = 0; i < r->n_phrases; i++)
@@ -102,7 +113,11 @@ static void take_stock(struct recovery *r)
 	struct qmpsnap_snapshot *s;
 	char run[NAME_RUN_BYTES];
 
-	if (!leftovers_find_run(&left, run)) {
+	if (r->dry_run) {
+		leftovers_list(&left, NULL, on_found, r);
+		r->n_confirmed = r->n_phrases;
+	}
+	if (r->dry_run || !leftovers_find_run(&left, run)) {
 		end(r);
 		return;
 	}
@@ -235,18 +250,84 @@ static bool look(struct recovery *r, struct qmpsnap_error *err)
 	return r->qmp != NULL;
 }
 
-bool qmpsnap_recover(struct uv_loop_s *loop, const char *qmp_address, qmpsnap_recovered_fn *done,
-	void *data, struct qmpsnap_error *err)
+/* ---- The start ---- */
+
+/* Whether the guest's monitor could be reached is of no importance to those at an address where
+ * none is any more. */
+static void on_journals_done(const struct qmpsnap_error *err, void *data)
+{
+	struct recovery *r = data;
+
+	if (err) {
+		r->journal_err = *err;
+		r->journal_err.code = QMPSNAP_UNDO;
+	}
+	const bool any = r->n_phrases > 0;
+	r->n_confirmed = r->n_phrases;
+	if (!r->has_address || (!look(r, &r->err) && any))
+		r->err = (struct qmpsnap_error){0};
+	if (!r->qmp)
+		finish(r);
+}
+
+/* Nobody else is at work on the guest from here on. */
+static bool lock(struct recovery *r, struct qmpsnap_error *err)
+{
+	char holder[GUEST_LOCK_HOLDER_BYTES];
+	struct qmpsnap_error unreachable;
+	const int fd = qmp_address_connect(&r->address, &unreachable);
+
+	if (fd < 0)
+		return true; /* look() will say it */
+	identity_of(fd, &r->guest);
+	close(fd);
+	if (r->dry_run || !identity_is_known(&r->guest))
+		return true;
+	const int taken = guest_lock_take(&r->lock, &r->guest, "recover", holder, err);
+	if (taken == 0)
+		error_set(err, QMPSNAP_REFUSED, "%s is at work on this guest, and left alone",
+			holder);
+	return taken > 0;
+}
+
+static bool start(struct recovery *r, const struct qmpsnap_recover_options *options,
+	struct qmpsnap_error *err)
+{
+	const struct journal_recovery journals = {.loop = r->loop,
+		.state = options->state_dir,
+		.guest = options->all ? NULL : &r->guest,
+		.address = options->all ? NULL : r->address.text,
+		.locked = r->lock.fd >= 0 && !options->all,
+		.dry_run = options->dry_run,
+		.open_store = options->open_store,
+		.found = on_found,
+		.done = on_journals_done,
+		.data = r};
+
+	return journal_recovery_start(&journals, err);
+}
+
+bool qmpsnap_recover(struct uv_loop_s *loop, const struct qmpsnap_recover_options *options,
+	qmpsnap_recovered_fn *done, void *data, struct qmpsnap_error *err)
 {
 	struct recovery *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return error_no_memory(err);
 	r->loop = loop;
+	r->lock = GUEST_LOCK_NONE;
+	r->has_address = options->qmp_address;
+	r->dry_run = options->dry_run;
 	r->done = done;
 	r->data = data;
-	if (qmp_address_parse(qmp_address, &r->address, err) && look(r, err))
-		return true;
+	if (!options->qmp_address && !options->all)
+		error_set(err, QMPSNAP_USAGE, "neither a guest nor all of them are named");
+	else if (!r->has_address ||
+		 (qmp_address_parse(options->qmp_address, &r->address, err) && lock(r, err))) {
+		if (start(r, options, err))
+			return true;
+	}
+	guest_lock_drop(&r->lock);
 	free(r);
 	return false;
 }

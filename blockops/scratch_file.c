@@ -112,7 +112,7 @@ bool scratch_file_open(struct snapshot_disk *d, struct qmpsnap_error *err)
 	if (asprintf(&path, "%s/.qmpsnap-%s-s%u.scratch", folder, d->snapshot->run, d->index) < 0)
 		return error_no_memory(err);
 	d->scratch_path = path;
-	if (!guard_tell_scratch(d, err))
+	if (!record_scratch(d, err))
 		return false;
 	d->scratch_fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (d->scratch_fd < 0) {

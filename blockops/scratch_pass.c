@@ -28,7 +28,7 @@ static void on_fdset(struct json_object *result, const struct qmpsnap_error *err
 
 	if (!err) {
 		d->fdset = json_int(result, "fdset-id", -1);
-		(void)guard_tell_scratch(d, &mine);
+		(void)record_scratch(d, &mine);
 	}
 	if (!err && mine.code != QMPSNAP_OK)
 		err = &mine;

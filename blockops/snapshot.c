@@ -49,13 +49,14 @@ void snapshot_watch(void *self, enum qmpsnap_phase phase, const struct flow_step
 	struct qmpsnap_snapshot *s = self;
 	const size_t room = sizeof(s->deferred) / sizeof(s->deferred[0]);
 
+	deadlines_moved(s);
 	if (phase == QMPSNAP_BEGIN || phase == QMPSNAP_UNDO_BEGIN)
 		s->disk_err = (struct qmpsnap_error){0};
 	if (phase == QMPSNAP_BEGIN && !s->speed.loaded)
 		speed_sample(s);
 	/* The steps from `stop` to `cont` are one intent, told before the first of them. */
-	if (phase == QMPSNAP_BEGIN && !s->stopped)
-		guard_tell_step(s, step);
+	if (phase == QMPSNAP_BEGIN && !s->stopped && record_step(s, step) && step->undo)
+		journal_hold(s);
 	if (s->stopped ? !s->table->holds : s->freeze.in_doubt) {
 		if (s->n_deferred < room)
 			s->deferred[s->n_deferred++] = (struct deferred_step){phase, step};
@@ -243,6 +244,10 @@ static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapsh
 	s->no_guard = o->no_guard;
 	s->dry_run = o->dry_run;
 	s->rotation = o->rotation;
+	s->wait_ms = o->wait_ms;
+	s->deadlines.whole_ms = o->deadline_ms;
+	s->deadlines.stall_ms = o->stall_timeout_ms ? o->stall_timeout_ms : SNAPSHOT_STALL_MS;
+	s->open_store = o->open_store;
 	pace_init(&s->pace, 0, uv_hrtime());
 	speed_set(s, o->speed_bytes_per_s);
 	if (o->image_path)
@@ -251,6 +256,7 @@ static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapsh
 	       check_release(s, err) && copy_text(&s->store_spec, o->store_spec, err) &&
 	       copy_text(&s->name, o->name, err) && copy_text(&s->guest_id, o->guest_id, err) &&
 	       copy_text(&s->guard_path, o->guard_path, err) &&
+	       copy_text(&s->state_dir, o->state_dir, err) &&
 	       copy_text(&s->method_wanted, o->method, err) &&
 	       copy_text(&s->flavour_wanted, o->flavour, err) &&
 	       copy_text(&s->qga_address, o->qga_address, err) &&
@@ -266,6 +272,7 @@ static void on_first_turn(struct qmpsnap_snapshot *s)
 		on_end(&s->flow, s);
 		return;
 	}
+	deadlines_begin(s);
 	snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_snapshot_pending");
 	flow_run(&s->flow, s->table->steps, *s->table->n_steps, s, on_end, snapshot_watch);
 }

@@ -10,12 +10,15 @@
 #include "base/flow.h"
 #include "base/names.h"
 #include "base/store.h"
+#include "blockops/deadlines.h"
 #include "blockops/decide.h"
 #include "blockops/file_stream.h"
 #include "blockops/guard.h"
 #include "blockops/guest.h"
+#include "blockops/guest_lock.h"
 #include "blockops/inspect.h"
 #include "blockops/jobs.h"
+#include "blockops/journal.h"
 #include "blockops/layout.h"
 #include "blockops/pace.h"
 #include "blockops/source.h"
@@ -24,6 +27,7 @@
 #include "qmp/address.h"
 #include "qmp/client.h"
 #include "qmp/freeze.h"
+#include "qmp/identity.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -36,6 +40,7 @@ enum {
 	SNAPSHOT_MAX_DISKS = 64,
 	SNAPSHOT_FREEZE_MS = 10000,
 	SNAPSHOT_FREEZE_MARGIN_MS = 15000, /* over the deadline, before the guard ends a process */
+	SNAPSHOT_STALL_MS = 30 * 60 * 1000, /* a store may take its time to confirm */
 	SNAPSHOT_PAUSE_MS = 5000, /* the guard ends a main process that holds the guest longer */
 };
 
@@ -86,6 +91,7 @@ struct snapshot_disk {
 	bool job_over, job_dismissed;
 	bool uploading, uploaded;
 	uint64_t done_bytes;
+	uint64_t told_bytes; /* of any step */
 	struct qmp_request *switch_request;
 	char doomed[NAME_NODE_BYTES]; /* the node that an undo is deleting */
 	bool node_stands; /* one couldn't be deleted: QEMU may still write to the scratch */
@@ -126,7 +132,9 @@ struct qmpsnap_snapshot {
 
 	/* What was asked for, owned. */
 	struct qmp_address address;
-	char *store_spec, *name, *guest_id, *scratch_dir, *guard_path;
+	char *store_spec, *name, *guest_id, *scratch_dir, *guard_path, *state_dir;
+	qmpsnap_open_store_fn *open_store;
+	uint64_t wait_ms; /* for another run on the same guest */
 	char **wanted;
 	size_t n_wanted;
 	struct json_object *properties;
@@ -144,8 +152,12 @@ struct qmpsnap_snapshot {
 	bool no_guard, dry_run;
 	struct pace pace;
 	struct speed speed;
+	struct deadlines deadlines;
 
 	/* The guest. */
+	int monitor_fd; /* connected, and not yet a client's; -1: none */
+	bool recovering; /* runs that were killed are being undone */
+	struct identity qemu;
 	struct qmp_client *qmp;
 	struct inspect inspect;
 	struct guest guest;
@@ -167,6 +179,10 @@ struct qmpsnap_snapshot {
 	bool out_of_reach; /* it couldn't be had again: QEMU may still use what is ours */
 
 	/* What of ours may stand. */
+	struct guest_lock lock;
+	struct journal journal;
+	uv_work_t sync_work;
+	int sync_errno;
 	struct guard *guard;
 	bool is_guard; /* this process undoes for a dead one */
 	bool keep_server; /* recover: no export of ours stood, or a foreign one does */

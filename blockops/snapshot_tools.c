@@ -159,6 +159,9 @@ void snapshot_tell_disk(struct snapshot_disk *d, enum qmpsnap_event_kind kind, c
 		.done_bytes = done_bytes,
 		.total_bytes = total_bytes};
 
+	if (d->told_bytes != done_bytes)
+		deadlines_moved(d->snapshot);
+	d->told_bytes = done_bytes;
 	if (d->snapshot->event)
 		d->snapshot->event(&event, d->snapshot->data);
 }
@@ -173,7 +176,9 @@ struct qmpsnap_snapshot *snapshot_new(uv_loop_t *loop)
 		return NULL;
 	s->loop = loop;
 	s->table = method_table(METHOD_FILTER);
-	s->listen_fd = -1;
+	s->listen_fd = s->monitor_fd = -1;
+	s->journal = JOURNAL_NONE;
+	s->lock = GUEST_LOCK_NONE;
 	s->started_ns = uv_hrtime();
 	uv_timer_init(loop, &s->timer);
 	s->timer.data = s;
@@ -226,6 +231,7 @@ static void on_timer_closed(uv_handle_t *handle)
 void snapshot_free(struct qmpsnap_snapshot *s)
 {
 	speed_close(s);
+	deadlines_end(s);
 	for (size_t i = 0; i < s->n_disks; i++)
 		free_disk(&s->disks[i]);
 	free(s->disks);
@@ -243,6 +249,7 @@ void snapshot_free(struct qmpsnap_snapshot *s)
 	if (s->listen_fd >= 0)
 		close(s->listen_fd);
 	free(s->server_folder);
+	free(s->state_dir);
 	free(s->store_spec);
 	free(s->backup_type);
 	free(s->name);

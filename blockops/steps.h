@@ -5,6 +5,7 @@
 #ifndef BLOCKOPS_STEPS_H
 #define BLOCKOPS_STEPS_H
 
+#include "blockops/record.h"
 #include "blockops/snapshot.h"
 
 /* steps_begin.c: the monitor, the guest, the decision */
@@ -32,23 +33,16 @@ bool monitor_reaches(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* steps_guard.c */
 flow_fn guard_begin, guard_dismiss;
 flow_applies_fn guard_applies;
-void guard_tell_step(struct qmpsnap_snapshot *s, const struct flow_step *step);
-bool guard_tell_server(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
-bool guard_tell_scratch(struct snapshot_disk *d, struct qmpsnap_error *err);
-bool guard_tell_connections(
-	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err);
-/* No `stop` of ours stands any more: a guard must not send `cont`, nor end us for being slow. */
-void guard_tell_running(struct qmpsnap_snapshot *s);
-/* The plan has changed: another table is unwound. */
-bool guard_tell_method(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
-void guard_tell_published(struct qmpsnap_snapshot *s);
-/* The monitor is given up: the guard must let go of it, and connect by itself should it have to. */
-bool guard_tell_released(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
-/* The agent's connection, and that the guest's file systems are thawed, or still being thawed. */
-bool guard_tell_agent(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
-void guard_tell_thawed(struct qmpsnap_snapshot *s);
-void guard_tell_thawing(struct qmpsnap_snapshot *s);
+/* steps_lock.c: one run per guest, and what dead runs have left of it */
+flow_fn guest_lock_begin, guest_lock_cancel, guest_lock_end;
+flow_applies_fn guest_lock_applies;
+
+/* steps_journal.c */
+flow_fn journal_begin, journal_end;
+flow_applies_fn journal_applies;
+/* From the flow's watch: the step waits until its intent is on the disk. */
+void journal_hold(struct qmpsnap_snapshot *s);
 
 /* steps_freeze.c: the guest's agent, and its file systems frozen around the instant */
 flow_fn agent_begin, agent_cancel, agent_end;
@@ -68,9 +62,6 @@ bool server_listen(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 int server_connect(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* The socket's path is needed no more. */
 void server_unlink(struct qmpsnap_snapshot *s);
-
-/* The guest stands still on purpose, and this process hasn't hung. */
-void guard_tell_holding(struct qmpsnap_snapshot *s);
 
 /* steps_images.c: the records in the store, the bytes, the publication */
 flow_fn images_create, images_discard;

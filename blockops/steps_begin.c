@@ -60,9 +60,12 @@ bool monitor_connect(struct qmpsnap_snapshot *s, const struct qmp_options *optio
 
 void monitor_open(struct flow *f, void *self)
 {
+	struct qmpsnap_snapshot *s = self;
+	const struct qmp_options options = {.has_fd = s->monitor_fd >= 0, .fd = s->monitor_fd};
 	struct qmpsnap_error err;
 
-	if (!monitor_connect(self, NULL, on_ready, &err))
+	s->monitor_fd = -1;
+	if (!monitor_connect(s, &options, on_ready, &err))
 		flow_done(f, &err);
 }
 
@@ -249,7 +252,8 @@ static bool stands_as_inspected(const struct qmpsnap_snapshot *s, struct qmpsnap
 static bool make_plan(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	if (!monitor_reaches(s, err) || !method_state_allows(&s->guest, err) ||
-		!stands_as_inspected(s, err) || !name_new_run(s->run) || !name_new_uuid(s->set)) {
+		!stands_as_inspected(s, err) || !(s->run[0] || name_new_run(s->run)) ||
+		!name_new_uuid(s->set)) {
 		return err->code != QMPSNAP_OK ? false
 					       : error_set(err, QMPSNAP_INTERNAL,
 							 "the system gives no random bytes");
@@ -337,7 +341,7 @@ bool plan_without_server(struct qmpsnap_snapshot *s)
 	s->decision = decision;
 	use_decision(s);
 	s->server_refused = true;
-	if (!guard_tell_method(s, &err)) {
+	if (!record_method(s, &err)) {
 		flow_cancel(&s->flow, &err);
 		return false;
 	}

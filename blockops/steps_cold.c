@@ -19,9 +19,9 @@ bool cold_pause_applies(const void *self)
  * as long as we say so. */
 static void keep_telling(struct qmpsnap_snapshot *s)
 {
-	guard_tell_holding(s);
+	record_holding(s);
 	if (s->freeze.in_doubt)
-		guard_tell_thawing(s);
+		record_thawing(s);
 	snapshot_after(s, HOLDING_TOLD_MS, keep_telling);
 }
 

@@ -77,7 +77,7 @@ static void open_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 		.disk = d->label,
 		.expected_size_bytes = d->virtual_size_bytes};
 	if (connect_all(d, fds, copies, n, &err)) {
-		if (guard_tell_connections(d, copies, n, &err)) {
+		if (record_connections(d, copies, n, &err)) {
 			*view = view_open(s->loop, fds, n, &options, view_answered, d, &err);
 		} else {
 			for (size_t i = 0; i < n; i++)

@@ -132,7 +132,7 @@ static bool loses_patience(const struct qmpsnap_snapshot *s)
 /* While it is waited for, the guard is told that this process hasn't hung. */
 static void tick(struct qmpsnap_snapshot *s)
 {
-	guard_tell_thawing(s);
+	record_thawing(s);
 	s->thaw_ticks += loses_patience(s) || s->thaw_ticks < 2;
 	if (s->thaw_ticks == 2)
 		log_line(QMPSNAP_LOG_WARNING,
@@ -146,7 +146,7 @@ static void tick(struct qmpsnap_snapshot *s)
 static void end_thaw(struct qmpsnap_snapshot *s, freeze_fn *then)
 {
 	s->thaw_ticks = 0;
-	guard_tell_thawing(s);
+	record_thawing(s);
 	snapshot_after(s, TICK_MS, tick);
 	freeze_end(&s->freeze, then, s);
 }
@@ -155,7 +155,7 @@ static void thaw_ended(struct qmpsnap_snapshot *s)
 {
 	snapshot_timer_stop(s);
 	if (!s->freeze.in_doubt)
-		guard_tell_thawed(s);
+		record_thawed(s);
 }
 
 /* ---- freeze ---- */

@@ -66,7 +66,7 @@ void monitor_release(struct flow *f, void *self)
 		flow_done(f, NULL);
 		return;
 	}
-	if (!guard_tell_released(s, &err)) {
+	if (!record_released(s, &err)) {
 		flow_done(f, &err);
 		return;
 	}

@@ -40,7 +40,7 @@ static void on_status_before(
 		err = &mine;
 	}
 	if (err || flow_failed(&s->flow)) {
-		guard_tell_running(s);
+		record_running(s);
 		flow_done(&s->flow, err);
 		return;
 	}
@@ -70,7 +70,7 @@ void guest_pause(struct flow *f, void *self)
 void pause_over(struct qmpsnap_snapshot *s)
 {
 	s->stopped = false;
-	guard_tell_running(s);
+	record_running(s);
 	s->result.stopped_ms += (double)(uv_hrtime() - s->stopped_ns) / 1e6;
 }
 

@@ -61,7 +61,7 @@ static bool make_folder(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 		return error_errno(err, QMPSNAP_REFUSED, errno,
 			"no private folder can be made for the NBD socket");
 	s->server = SERVER_IN_DOUBT;
-	return guard_tell_server(s, err);
+	return record_server(s, err);
 }
 
 static bool listen_in_folder(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
@@ -90,7 +90,7 @@ static void on_started(struct json_object *result, const struct qmpsnap_error *e
 	(void)result;
 	if (!err) {
 		s->server = SERVER_OURS;
-		(void)guard_tell_server(s, &mine);
+		(void)record_server(s, &mine);
 	} else {
 		mine = *err;
 		if (qmp_error_class(s->qmp)[0]) {

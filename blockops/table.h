@@ -12,6 +12,9 @@
 
 /* The first rows of every table: until they have ended nobody knows which table it will be. */
 #define STEPS_BEGIN                                                                                \
+	{.name = "lock", .start = guest_lock_begin, .undo = guest_lock_end, .when = UNDO_ALWAYS,   \
+	 .applies = guest_lock_applies, .cancel = guest_lock_cancel,                               \
+	 .text = "lock the guest for this run, and undo what killed runs have left of it"},        \
 	{.name = "connect", .start = monitor_open, .undo = monitor_close, .when = UNDO_ALWAYS,     \
 	 .cancel = monitor_cancel,                                                                 \
 	 .text = "connect to the monitor and negotiate QMP"},                                      \
@@ -25,7 +28,11 @@
 	 .applies = agent_applies, .cancel = agent_cancel,                                         \
 	 .text = "ask whether the guest's agent answers"}
 
+/* What may have to be undone is written down, and watched over, from here on. */
 #define STEP_GUARD                                                                                 \
+	{.name = "journal", .start = journal_begin, .undo = journal_end, .when = UNDO_ALWAYS,      \
+	 .applies = journal_applies,                                                               \
+	 .text = "begin the journal, from which `qmpsnap recover` undoes a killed run"},           \
 	{.name = "guard", .start = guard_begin, .undo = guard_dismiss, .when = UNDO_ALWAYS,        \
 	 .applies = guard_applies,                                                                 \
 	 .text = "start the guard, which undoes all of this should this process be killed"}

@@ -4,12 +4,12 @@
  * in this process, so it waits for its answers. */
 #include "base/error.h"
 #include "base/json.h"
+#include "base/state.h"
 #include "base/units.h"
 #include "cli/command.h"
 #include "cli/control.h"
 #include "cli/output.h"
 #include "cli/report.h"
-#include "cli/state.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -219,7 +219,7 @@ static bool run_command(const struct options *options, struct output *out,
 
 	if (run && !state_is_run(run))
 		return no_such_run(err, run);
-	const int folder = state_open(false, err);
+	const int folder = state_open(NULL, "run", false, err);
 	if (folder < 0 && err->detail == ENOENT)
 		return run ? no_such_run(err, run) : true;
 	if (folder < 0)

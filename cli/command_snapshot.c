@@ -38,6 +38,7 @@ int command_snapshot(uv_loop_t *loop, const struct options *options)
 			loop, options->snapshot.store_spec, &options->store, &err);
 	if (store && session_watch(&session, loop, &err)) {
 		snapshot.store_spec = qmpsnap_store_spec(store);
+		snapshot.open_store = session_open_store;
 		session.snapshot = qmpsnap_snapshot_start(
 			loop, &snapshot, store, session_event, on_done, &session, &err);
 	}

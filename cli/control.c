@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "cli/state.h"
+#include "base/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -272,7 +272,7 @@ struct control *control_open(
 	control->answer = answer;
 	control->data = data;
 	(void)snprintf(control->name, sizeof(control->name), "%.16s.sock", run);
-	control->folder = state_open(true, err);
+	control->folder = state_open(NULL, "run", true, err);
 	if (control->folder >= 0 && listen_as(control, loop, err))
 		return control;
 	if (control->n_handles > 0) {

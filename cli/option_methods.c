@@ -62,21 +62,6 @@ bool option_set_quiesce(struct options *options, const char *value, struct qmpsn
 	return chosen >= 0;
 }
 
-bool option_set_freeze_deadline(
-	struct options *options, const char *value, struct qmpsnap_error *err)
-{
-	enum { MOST_MS = 3600 * 1000 };
-	uint64_t ms = 0;
-
-	if (!units_parse_duration(value, &ms) || ms == 0 || ms > MOST_MS) {
-		(void)error_set(err, QMPSNAP_USAGE, "'%.64s' is no time up to an hour", value);
-		error_hint(err, "a number with ms, s or m behind it: 10s");
-		return false;
-	}
-	options->snapshot.freeze_deadline_ms = (unsigned)ms;
-	return true;
-}
-
 bool option_set_qga(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->snapshot.qga_address = value;

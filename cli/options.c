@@ -45,7 +45,7 @@ static const struct row rows[] = {
 	{ "set",           0,    false,     required_argument, ON_IMAGES,   option_set_set },
 	{ "since",         0,    false,     required_argument, ON_IMAGES,   option_set_since },
 	{ "before",        0,    false,     required_argument, ON_IMAGES,   option_set_before },
-	{ "all",           0,    true,      no_argument,       ON_IMAGES,   option_set_all },
+	{ "all",           0,    true,      no_argument,       ON_IMAGES | IN_RECOVER, option_set_all },
 	{ "into",          0,    false,     required_argument, IN_DOWNLOAD, option_set_into },
 	{ "output",        'o',  false,     required_argument, IN_DOWNLOAD, option_set_output },
 	{ "deep",          0,    true,      no_argument,       IN_VERIFY,   option_set_deep },
@@ -62,6 +62,9 @@ static const struct row rows[] = {
 	{ "qga",           0,    false,     required_argument, IN_SNAPSHOT, option_set_qga },
 	{ "quiesce",       0,    false,     required_argument, IN_SNAPSHOT, option_set_quiesce },
 	{ "freeze-deadline", 0,  false,     required_argument, IN_SNAPSHOT, option_set_freeze_deadline },
+	{ "deadline",      0,    false,     required_argument, IN_SNAPSHOT, option_set_deadline },
+	{ "stall-timeout", 0,    false,     required_argument, IN_SNAPSHOT, option_set_stall_timeout },
+	{ "wait",          0,    false,     required_argument, IN_SNAPSHOT, option_set_wait },
 	{ "image",         0,    false,     required_argument, IN_SNAPSHOT, option_set_image },
 	{ "image-format",  0,    false,     required_argument, IN_SNAPSHOT, option_set_image_format },
 	{ "force-share",   0,    true,      no_argument,       IN_SNAPSHOT, option_set_force_share },
@@ -86,7 +89,7 @@ static const struct row rows[] = {
 	{ "guest-id",      0,    false,     required_argument, IN_SNAPSHOT, option_set_guest_id },
 	{ "force",         0,    true,      no_argument,       IN_SNAPSHOT | IN_DELETE | IN_DOWNLOAD | IN_RESTORE, option_set_force },
 	{ "no-guard",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_no_guard },
-	{ "dry-run",       0,    true,      no_argument,       IN_SNAPSHOT, option_set_dry_run },
+	{ "dry-run",       0,    true,      no_argument,       IN_SNAPSHOT | IN_RECOVER, option_set_dry_run },
 	{ "json",          0,    true,      no_argument,       IN_STORES | IN_INSPECT | IN_STATUS, option_set_json },
 	{ "quiet",         'q',  true,      no_argument,       IN_STORES,   option_set_quiet },
 	{ "verbose",       'v',  true,      no_argument,       ON_GUEST | ON_IMAGES, option_set_verbose },
@@ -346,7 +349,10 @@ static bool parse_command(
 		return error_set(err, QMPSNAP_USAGE,
 			"--rotation is for backups: --backup-type is "
 			"missing");
-	if (((IN_CONTROL | ON_IMAGES) & (1U << options->command)) == 0 && !options->qmp_address) {
+	if (options->command == COMMAND_RECOVER && options->images.all && options->qmp_address)
+		return error_set(err, QMPSNAP_USAGE, "--all and --qmp exclude each other");
+	if (((IN_CONTROL | ON_IMAGES) & (1U << options->command)) == 0 && !options->qmp_address &&
+		!(options->command == COMMAND_RECOVER && options->images.all)) {
 		(void)error_set(err, QMPSNAP_USAGE, "--qmp is missing");
 		error_hint(err, "--qmp unix:PATH is the guest's QMP monitor; see 'qmpsnap help %s'",
 			command_name(options->command));

@@ -76,8 +76,13 @@ option_set_fn option_set_qmp, option_set_name, option_set_to, option_add_disk, o
 
 option_set_fn option_set_method, option_set_flavour, option_set_firmware,
 	option_set_allow_plaintext, option_set_zero_scan, option_set_release_monitor,
-	option_set_qga, option_set_quiesce, option_set_freeze_deadline, option_set_image,
-	option_set_image_format, option_set_force_share;
+	option_set_qga, option_set_quiesce, option_set_image, option_set_image_format,
+	option_set_force_share;
+
+/* ---- How long it may take (option_limits.c) ---- */
+
+option_set_fn option_set_freeze_deadline, option_set_deadline, option_set_stall_timeout,
+	option_set_wait;
 
 /* ---- Clouds and records (option_cloud.c) ---- */
 

@@ -62,6 +62,14 @@ void session_say(struct session *session, enum qmpsnap_log_level level, const ch
 		level == QMPSNAP_LOG_WARNING ? "warning: " : "", text);
 }
 
+struct qmpsnap_store *session_open_store(
+	struct uv_loop_s *loop, const char *spec, struct qmpsnap_error *err)
+{
+	const struct qmpsnap_store_options options = {.force = false};
+
+	return qmpsnap_store_open(loop, spec, &options, err);
+}
+
 /* ---- Signals ---- */
 
 /* Nobody waits for these: ^Z stops them as it stops others. */

@@ -54,4 +54,7 @@ qmpsnap_event_fn session_event;
 void session_finish(struct session *session, const struct qmpsnap_error *err,
 	const struct qmpsnap_result *result);
 
+/* Opens the store of a run that was killed, with what the environment says of its cloud. */
+qmpsnap_open_store_fn session_open_store;
+
 #endif

@@ -9,7 +9,7 @@ static const char overview[] =
 	"\n"
 	"  snapshot      take a snapshot of the guest's disks\n"
 	"  inspect       show the guest, its disks, and what this QEMU can do\n"
-	"  recover       remove what a killed qmpsnap left in the guest's QEMU\n"
+	"  recover       undo what killed snapshots have left\n"
 	"  status        show the snapshots that go on\n"
 	"  speed         change how fast one of them reads\n"
 	"  cancel        give one of them up\n"
@@ -63,6 +63,9 @@ static const char snapshot[] =
 	"                       default: $TMPDIR, else /var/tmp\n"
 	"  --scratch-limit SIZE most that may be kept there\n"
 	"  --force              file:PATH and http: may replace what exists\n"
+	"  --wait TIME          so long for another snapshot of the same guest: 10m\n"
+	"  --deadline TIME      of the whole snapshot; it is undone then\n"
+	"  --stall-timeout TIME how long nothing may move; default: 30m\n"
 	"  --no-guard           no process that undoes all if this one is killed\n"
 	"  --dry-run            print the steps and touch nothing\n"
 	"  --json               one JSON object a line instead of text\n"
@@ -83,13 +86,16 @@ static const char inspect[] =
 	"  -h, --help           this text\n";
 
 static const char recover[] =
-	"usage: qmpsnap recover --qmp ADDRESS [-v]\n"
+	"usage: qmpsnap recover --qmp ADDRESS [--dry-run] [-v]\n"
+	"       qmpsnap recover --all [--dry-run] [-v]\n"
 	"\n"
-	"Removes from the guest's QEMU whatever a killed qmpsnap left there and prints it,\n"
-	"a line each.  Touches nothing of others and never continues a guest.\n"
+	"Undoes what snapshots have left that were killed together with their guards, and\n"
+	"prints it, a line each.  Leaves live ones alone, and all that is others'.\n"
 	"\n"
 	"  --qmp ADDRESS        the guest's QMP monitor: unix:PATH, a path with a '/',\n"
 	"                       tcp:HOST:PORT, fd:N\n"
+	"  --all                what this user's journals tell of, whatever the guest\n"
+	"  --dry-run            print it and touch nothing\n"
 	"  -v, --verbose        say more; twice: also the traffic\n"
 	"  -h, --help           this text\n";
 

@@ -116,6 +116,10 @@ QMPSNAP_API const char *qmpsnap_store_spec(const struct qmpsnap_store *store);
  * handles leave the loop during the loop's next turns.  NULL is fine. */
 QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store);
 
+/* Opens a store by what qmpsnap_store_spec() said of it, for images that a killed run left. */
+typedef struct qmpsnap_store *qmpsnap_open_store_fn(
+	struct uv_loop_s *loop, const char *spec, struct qmpsnap_error *err);
+
 /* ---- Inspect ----------------------------------------------------------------------------- */
 
 typedef void qmpsnap_json_fn(const struct qmpsnap_error *err, const char *json, void *data);
@@ -187,6 +191,12 @@ struct qmpsnap_snapshot_options {
 				   beside the program or shared library that holds this code,
 				   else where it is installed (libexec) */
 	bool no_guard; /* run without one */
+	const char *state_dir; /* absolute; NULL: $QMPSNAP_STATE_DIR, else as qmpsnap(1) says */
+	uint64_t deadline_ms; /* of the whole run, undo excluded; 0: none */
+	uint64_t stall_timeout_ms; /* without any progress; 0: 30 min */
+	uint64_t wait_ms; /* for another run on the same guest; 0: REFUSED at once */
+	qmpsnap_open_store_fn *open_store; /* to delete what an earlier run of the same guest, which
+					      was killed, has left in a store; NULL: it stays */
 	bool dry_run; /* report the steps as events, touch nothing */
 	const char *backup_type; /* "daily": the images are backups of that type; NULL: snapshots */
 	unsigned rotation; /* once all is well the oldest sets of the same guest and type beyond so
@@ -343,14 +353,26 @@ QMPSNAP_API void qmpsnap_images_cancel(struct qmpsnap_images *images, enum qmpsn
 typedef void qmpsnap_recovered_fn(
 	const struct qmpsnap_error *err, const char *const *undone, size_t n_undone, void *data);
 
-/* Removes from the QEMU at `qmp_address` whatever carries qmpsnap's names: exports, jobs,
- * views, filters, scratches, targets, descriptors.  Never continues a guest.  `undone` says what
- * was removed, a phrase each. */
-QMPSNAP_API bool qmpsnap_recover(struct uv_loop_s *loop, const char *qmp_address,
-	qmpsnap_recovered_fn *done, void *data, struct qmpsnap_error *err);
+struct qmpsnap_recover_options {
+	const char *qmp_address; /* the guest; NULL: `all` */
+	bool all; /* every run of this user that was killed, of whatever guest */
+	bool dry_run; /* only say what would be undone */
+	const char *state_dir; /* as for a snapshot */
+	qmpsnap_open_store_fn *open_store; /* to delete images that weren't published; NULL: they
+					      stay, and so do the journals */
+};
 
-typedef struct qmpsnap_store *qmpsnap_open_store_fn(
-	struct uv_loop_s *loop, const char *spec, struct qmpsnap_error *err);
+/* Undoes runs that were killed, and their guards too: from their journals, all of it, the guest
+ * continued and thawed if it stands still for them.  Then removes from the QEMU at `qmp_address`
+ * whatever else carries qmpsnap's names: exports, jobs, views, filters, scratches, targets,
+ * descriptors; without a journal nothing is continued or thawed.  Live runs are left alone
+ * (REFUSED when one is at work on that guest).
+ *
+ * `undone` says what was found and undone, a phrase each.  UNDO: something is left, and the journal
+ * of it kept. */
+QMPSNAP_API bool qmpsnap_recover(struct uv_loop_s *loop,
+	const struct qmpsnap_recover_options *options, qmpsnap_recovered_fn *done, void *data,
+	struct qmpsnap_error *err);
 
 /* The guard's whole life, for the qmpsnap-guard executable: listens on `control_fd` until the
  * main process ends, undoes what it left, and returns the exit code.  Runs its own loop. */

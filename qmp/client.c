@@ -88,7 +88,7 @@ static void client_free(struct qmp_client *c)
 	free(c);
 }
 
-static int peer_pid(int fd)
+static int pid_of_peer(int fd)
 {
 	struct ucred cred = {0};
 	socklen_t size = sizeof(cred);
@@ -121,7 +121,7 @@ static struct qmp_client *client_new(
 	c->fd = fd;
 	c->poll.data = c->timer.data = c;
 	c->open_handles = 2;
-	c->peer_pid = peer_pid(fd);
+	c->peer_pid = pid_of_peer(fd);
 	c->handshake_ms = options && options->handshake_ms ? options->handshake_ms : HANDSHAKE_MS;
 	c->command_ms = options && options->command_ms ? options->command_ms : COMMAND_MS;
 	(void)snprintf(c->id_front, sizeof(c->id_front), "%016" PRIx64, random);
@@ -181,7 +181,7 @@ struct qmp_client *qmp_open(uv_loop_t *loop, const struct qmp_address *address,
 {
 	struct qmp_request *capabilities;
 	struct qmp_client *c;
-	const int fd = qmp_address_connect(address, err);
+	const int fd = options && options->has_fd ? options->fd : qmp_address_connect(address, err);
 
 	if (fd < 0)
 		return NULL;

@@ -20,6 +20,8 @@ struct qmp_address;
 struct qmp_options {
 	unsigned handshake_ms; /* 0: 5000 */
 	unsigned command_ms; /* deadline of a command that names none; 0: 30000 */
+	bool has_fd;
+	int fd; /* what qmp_address_connect() gave already; taken over in any case */
 };
 
 /* The connection is ready for commands, or `err` says why it never will be (then the client only

@@ -185,10 +185,24 @@ static bool has_our_files(const char *pid, struct qmpsnap_error *err)
 	return true;
 }
 
-bool peer_is_here(int fd, struct qmpsnap_error *err)
+static bool find_peer(int fd, char pid[static 24], struct qmpsnap_error *err)
 {
 	const unsigned long inode = peer_inode(fd, err);
+
+	return inode && find_holder(inode, pid, err);
+}
+
+pid_t peer_pid(int fd, struct qmpsnap_error *err)
+{
+	struct qmpsnap_error ignored;
 	char pid[24];
 
-	return inode && find_holder(inode, pid, err) && has_our_files(pid, err);
+	return find_peer(fd, pid, err ? err : &ignored) ? (pid_t)strtol(pid, NULL, 10) : 0;
+}
+
+bool peer_is_here(int fd, struct qmpsnap_error *err)
+{
+	char pid[24];
+
+	return find_peer(fd, pid, err) && has_our_files(pid, err);
 }

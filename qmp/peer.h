@@ -13,6 +13,10 @@
 
 #include <sys/types.h>
 
+/* The QEMU on this host that holds the other end of the connected TCP socket `fd`; 0 and *err (may
+ * be NULL): there is none, or it can't be told. */
+pid_t peer_pid(int fd, struct qmpsnap_error *err);
+
 /* Whether the other end of the connected TCP socket `fd` is a QEMU on this host that can open what
  * this process makes: of the same user or of root, and with the same mounts.  False: *err
  * (REFUSED) says why it isn't, or can't be told. */

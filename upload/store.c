@@ -151,16 +151,3 @@ QMPSNAP_API struct qmpsnap_store *qmpsnap_store_open(struct uv_loop_s *loop, con
 		return NULL;
 	return open_kind(loop, kind, spec, options, err);
 }
-
-QMPSNAP_API const char *qmpsnap_store_spec(const struct qmpsnap_store *store)
-{
-	return store->spec;
-}
-
-QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store)
-{
-	if (!store)
-		return;
-	free(store->spec);
-	store->ops->free(store);
-}

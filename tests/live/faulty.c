@@ -31,6 +31,12 @@ static void on_done(
 	qmpsnap_store_close(store);
 }
 
+static struct qmpsnap_store *open_store(
+	struct uv_loop_s *loop, const char *spec, struct qmpsnap_error *err)
+{
+	return qmpsnap_store_open(loop, spec, NULL, err);
+}
+
 static bool take_fault(struct snapshot_faults *faults, const char *fault, const char *argument)
 {
 	if (strcmp(fault, "kill-before") == 0)
@@ -77,6 +83,7 @@ int main(int argc, char **argv)
 		.scratch_limit_bytes = number_from("FAULTY_SCRATCH_LIMIT"),
 		.speed_bytes_per_s = number_from("FAULTY_SPEED"),
 		.store_spec = argv[4],
+		.open_store = open_store,
 		.guard_path = argv[5],
 		.qga_address = argv[6]};
 	struct qmpsnap_store *store = qmpsnap_store_open(loop, argv[4], NULL, &err);

@@ -263,6 +263,11 @@ class Guest:
         return {"QMPSNAP_STATE_DIR": str(self.state_folder),
                 "XDG_DATA_HOME": str(self.folder / "xdg")}
 
+    def journals(self):
+        """Of runs that aren't undone."""
+        folder = self.state_folder / "journal"
+        return sorted(folder.iterdir()) if folder.exists() else []
+
     def published(self):
         """Images in the store that have their metadata, by file name."""
         if not self.store.exists():
@@ -350,6 +355,7 @@ class LabTest(unittest.TestCase):
         self.assertEqual(guest.state(), before)
         self.assertFalse(guest.nbd_server_stands())
         self.assertEqual(list(guest.scratch.iterdir()), [])
+        self.assertEqual(guest.journals(), [])
         if guest.store.exists():
             images_and_metadata = {path.with_suffix("") for path in guest.published()}
             others = [path for path in guest.store.iterdir()

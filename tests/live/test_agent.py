@@ -112,7 +112,8 @@ class RealAgent(LabTest):
             [FAULTY, fault, step, guest.address, f"dir:{guest.store}", GUARD,
              f"unix:{guest.qga}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True,
-            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch)})
+            env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch),
+                 "QMPSNAP_STATE_DIR": str(guest.state_folder)})
         self.addCleanup(lambda: (run.poll() is None and run.kill(), run.wait(), run.stderr.close()))
         return run
 

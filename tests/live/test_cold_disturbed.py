@@ -177,7 +177,8 @@ class FaultTest(ColdTest):
                         check=False,
                         env={"TMPDIR": str(guest.scratch), "PATH": os.environ["PATH"],
                              "FAULTY_METHOD": "cold",
-                             "XDG_RUNTIME_DIR": str(guest.scratch)})
+                             "XDG_RUNTIME_DIR": str(guest.scratch),
+                             "QMPSNAP_STATE_DIR": str(guest.state_folder)})
                     self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
                     self.assert_nothing_left(guest, before)
                     if step == "publish" and when == "after":

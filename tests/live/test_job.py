@@ -191,6 +191,7 @@ class FullScratch(LabTest):
             [FAULTY, fault, argument, guest.address, f"dir:{guest.store}", GUARD],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={"TMPDIR": str(folder), "XDG_RUNTIME_DIR": str(guest.scratch),
+                 "QMPSNAP_STATE_DIR": str(guest.state_folder),
                  "FAULTY_METHOD": "stream", "FAULTY_FLAVOUR": "job",
                  "FAULTY_SCRATCH_LIMIT": str(4 * MIB), "FAULTY_SPEED": str(MIB)})
         self.addCleanup(main.kill)

@@ -22,6 +22,7 @@ class KillTest(LabTest):
 
     def fault_env(self, guest):
         return {"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch),
+                "QMPSNAP_STATE_DIR": str(guest.state_folder),
                 "FAULTY_SCRATCH_LIMIT": str(1 << 30),  # however full the host is
                 **{f"FAULTY_{name.upper()}": value for name, value in self.METHOD.items()}}
 
@@ -115,7 +116,8 @@ class KilledInMirror(Killed):
 
 
 class RecoverTest(KillTest):
-    """The guard killed too, before it could do anything: a guard that only says it is ready."""
+    """The guard killed too, before it could do anything: a guard that only says it is ready.  And
+    no journal is left: what others, or nobody, have one of is found by its names."""
 
     def lame_guard(self, guest):
         path = guest.folder / "lame-guard"
@@ -124,6 +126,10 @@ class RecoverTest(KillTest):
                         "while s.recv(1 << 20): pass\n")
         path.chmod(0o755)
         return path
+
+    def forget(self, guest):
+        for journal in (guest.state_folder / "journal").iterdir():
+            journal.unlink()
 
     def recover(self, guest):
         code, out, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
@@ -140,6 +146,7 @@ class RecoverTest(KillTest):
                 self.assertEqual(code, -signal.SIGKILL, stderr)
                 exported = guest.monitor.command("query-block-exports")
                 self.assertTrue(guest.monitor.command("query-jobs") or guest.state() != before)
+                self.forget(guest)
                 self.recover(guest)
                 self.assertEqual(guest.state(), before)
                 if not exported and guest.nbd_server_stands():  # nobody knows whose it is
@@ -183,6 +190,7 @@ class Recovered(RecoverTest):
         code, stderr = self.faulty(guest, "kill-after", "instant", self.lame_guard(guest))
         self.assertEqual(code, -signal.SIGKILL, stderr)
         self.assertEqual(guest.monitor.status(), "paused")
+        self.forget(guest)
         self.assertIn("qmpsnap-", self.recover(guest))
         left = guest.state()
         self.assertEqual(left.pop("status"), "paused")

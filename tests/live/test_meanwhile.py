@@ -305,7 +305,8 @@ class ServerOfOthers(MeanwhileTest):
                     [FAULTY, "kill-after", step, guest.address, f"dir:{guest.store}", GUARD],
                     stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
                     check=False, env={"TMPDIR": str(guest.scratch),
-                                      "XDG_RUNTIME_DIR": str(guest.scratch)})
+                                      "XDG_RUNTIME_DIR": str(guest.scratch),
+                                      "QMPSNAP_STATE_DIR": str(guest.state_folder)})
                 self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
                 if guest.store.exists():
                     self.assertEqual(list(guest.store.iterdir()), [])

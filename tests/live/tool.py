@@ -85,6 +85,9 @@ class Tool:
             raise AssertionError(f"no instant was reported\n{self.describe()}")
         return event
 
+    def runs(self):
+        return self._process.poll() is None
+
     def wait_exit(self, timeout_s=TIMEOUT_S):
         """Its exit code; its guard may go on."""
         return self._process.wait(timeout_s)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/error.h"
 #include "base/json.h"
+#include "base/state.h"
 #include "cli/control.h"
-#include "cli/state.h"
 #include "fixture.h"
 #include "suite.h"
 
@@ -210,7 +210,7 @@ START_TEST(folders)
 	ck_assert_int_eq(stat(folder, &status), 0);
 	(void)snprintf(path, sizeof(path), "%s/run", folder);
 	ck_assert_int_eq(chmod(path, 0777), 0);
-	const int fd = state_open(true, &err);
+	const int fd = state_open(NULL, "run", true, &err);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(fstat(fd, &status), 0);
 	ck_assert_int_eq(status.st_mode & 07777, 0700);
@@ -219,12 +219,12 @@ START_TEST(folders)
 	(void)snprintf(path, sizeof(path), "%s/file", folder);
 	close(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
 	ck_assert_int_eq(setenv("QMPSNAP_STATE_DIR", path, 1), 0);
-	ck_assert_int_eq(state_open(true, &err), -1);
+	ck_assert_int_eq(state_open(NULL, "run", true, &err), -1);
 	ck_assert_int_eq(err.detail, ENOTDIR);
 	ck_assert_ptr_nonnull(strstr(err.message, "the state folder /tmp/test-control-"));
 	ck_assert_ptr_null(control_open(&loop, RUN, answer, NULL, &err));
 	ck_assert_int_eq(unlink(path), 0);
-	ck_assert_int_eq(state_open(false, &err), -1);
+	ck_assert_int_eq(state_open(NULL, "run", false, &err), -1);
 	ck_assert_int_eq(err.detail, ENOENT);
 	/* One run twice: the first keeps its socket. */
 	ck_assert_int_eq(setenv("QMPSNAP_STATE_DIR", folder, 1), 0);
@@ -246,7 +246,7 @@ START_TEST(a_long_path)
 	ck_assert_int_eq(setenv("QMPSNAP_STATE_DIR", path, 1), 0);
 	struct control *second = control_open(&loop, "jjjjjjjjjj", answer, NULL, &err);
 	ck_assert_msg(second != NULL, "%s", err.message);
-	const int dir = state_open(false, &err);
+	const int dir = state_open(NULL, "run", false, &err);
 	ck_assert_int_ge(dir, 0);
 	state_address(dir, "jjjjjjjjjj.sock", &address);
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli/state.h"
+#include "base/state.h"
 
 #include "base/error.h"
 #include "base/names.h"
@@ -14,20 +14,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool folder_path(char path[static PATH_MAX], struct qmpsnap_error *err)
+static bool folder_path(
+	const char *state, const char *sub, char path[static PATH_MAX], struct qmpsnap_error *err)
 {
-	const char *state = getenv("QMPSNAP_STATE_DIR"), *xdg = getenv("XDG_STATE_HOME");
+	const char *chosen = getenv("QMPSNAP_STATE_DIR"), *xdg = getenv("XDG_STATE_HOME");
 	const char *home = getenv("HOME");
 	int len;
 
-	if (state && state[0] == '/')
-		len = snprintf(path, PATH_MAX, "%s/run", state);
+	if (state)
+		len = snprintf(path, PATH_MAX, "%s/%s", state, sub);
+	else if (chosen && chosen[0] == '/')
+		len = snprintf(path, PATH_MAX, "%s/%s", chosen, sub);
 	else if (geteuid() == 0)
-		len = snprintf(path, PATH_MAX, "/var/lib/qmpsnap/state/run");
+		len = snprintf(path, PATH_MAX, "/var/lib/qmpsnap/state/%s", sub);
 	else if (xdg && xdg[0] == '/')
-		len = snprintf(path, PATH_MAX, "%s/qmpsnap/run", xdg);
+		len = snprintf(path, PATH_MAX, "%s/qmpsnap/%s", xdg, sub);
 	else if (home && home[0] == '/')
-		len = snprintf(path, PATH_MAX, "%s/.local/state/qmpsnap/run", home);
+		len = snprintf(path, PATH_MAX, "%s/.local/state/qmpsnap/%s", home, sub);
 	else
 		return error_set(err, QMPSNAP_REFUSED, "there is no $HOME for a state folder");
 	return (len > 0 && len < PATH_MAX) ||
@@ -58,11 +61,11 @@ static bool make_private(int fd, const char *path, struct qmpsnap_error *err)
 	return true;
 }
 
-int state_open(bool make, struct qmpsnap_error *err)
+int state_open(const char *state, const char *sub, bool make, struct qmpsnap_error *err)
 {
 	char path[PATH_MAX];
 
-	if (!folder_path(path, err))
+	if (!folder_path(state, sub, path, err))
 		return -1;
 	if (make)
 		make_folders(path);

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a run says of itself. */
+#include "blockops/record.h"
+
+#include "base/log.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum { RECORD_SCHEMA = 1 };
+
+static struct json_object *new_record(const char *kind)
+{
+	struct json_object *record = json_object_new_object();
+
+	json_put_string(record, "record", kind);
+	return record;
+}
+
+/* Nothing is written while the guest or its file systems stand still for an instant. */
+static bool is_silent(const struct qmpsnap_snapshot *s)
+{
+	return s->stopped ? !s->table->holds : s->freeze.in_doubt;
+}
+
+/* `record` is taken. */
+static bool tell_with(struct qmpsnap_snapshot *s, struct json_object *record, const int *fds,
+	size_t n_fds, struct qmpsnap_error *err)
+{
+	bool well = true;
+
+	if (s->journal.fd >= 0 && !is_silent(s))
+		well = journal_write(&s->journal, record, err);
+	if (well && s->guard)
+		return guard_tell(s->guard, record, fds, n_fds, err);
+	json_object_put(record);
+	return well;
+}
+
+/* What isn't told can't be undone: then the snapshot is given up, unless it is on its way back
+ * already. */
+static void tell(struct qmpsnap_snapshot *s, struct json_object *record)
+{
+	struct qmpsnap_error err;
+
+	if (!tell_with(s, record, NULL, 0, &err))
+		flow_cancel(&s->flow, &err);
+}
+
+static bool nobody_listens(const struct qmpsnap_snapshot *s)
+{
+	return !s->guard && s->journal.fd < 0;
+}
+
+/* ---- The run ---- */
+
+static struct json_object *disks_to_json(const struct qmpsnap_snapshot *s)
+{
+	struct json_object *disks = json_object_new_array();
+
+	for (size_t i = 0; i < s->n_disks; i++) {
+		const struct snapshot_disk *d = &s->disks[i];
+		struct json_object *disk = json_object_new_object();
+		json_put_string(disk, "label", d->label);
+		json_put_string(disk, "qom_path", d->qom_path);
+		json_put_string(disk, "node", d->node);
+		json_put_uint(disk, "virtual_size_bytes", d->virtual_size_bytes);
+		json_put_string(disk, "image_id", d->image_id);
+		json_put_string(disk, "image_name", d->image_name);
+		json_put_int(disk, "format", d->format);
+		json_object_array_add(disks, disk);
+	}
+	return disks;
+}
+
+static struct json_object *identity_to_json(const struct identity *id)
+{
+	struct json_object *object = json_object_new_object();
+
+	json_put_int(object, "pid", id->pid);
+	json_put_uint(object, "started_ticks", id->started_ticks);
+	json_put_uint(object, "socket", id->socket);
+	json_put_string(object, "boot", id->boot);
+	return object;
+}
+
+static struct json_object *run_to_json(const struct qmpsnap_snapshot *s)
+{
+	struct json_object *record = new_record("run");
+	char began[NAME_TIME_BYTES];
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	name_time(began, &now);
+	json_put_int(record, "schema", RECORD_SCHEMA);
+	json_put_string(record, "run", s->run);
+	json_put_string(record, "began", began);
+	json_put_string(record, "guest", s->guest_name);
+	json_put_string(record, "address", s->address.text);
+	json_object_object_add(record, "qemu", identity_to_json(&s->qemu));
+	json_put_string(record, "agent", s->agent ? s->qga_address : NULL);
+	json_put_int(record, "freeze_deadline_ms", s->freeze_deadline_ms);
+	json_put_int(record, "pid", getpid());
+	json_put_string(record, "store", s->store_spec);
+	json_put_string(record, "method", s->table->key);
+	json_put_bool(record, "multi", s->multi);
+	json_object_object_add(record, "disks", disks_to_json(s));
+	return record;
+}
+
+bool record_run(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	struct json_object *record = run_to_json(s);
+	const bool well = journal_write(&s->journal, record, err);
+
+	json_object_put(record);
+	return well;
+}
+
+/* Descriptors go along with their names, in that order. */
+bool record_run_for_guard(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	const struct {
+		const char *name;
+		int fd;
+	} all[] = {
+		{"monitor", s->qmp ? qmp_fd(s->qmp) : -1}, /* offline: no QEMU */
+		{"agent", s->agent ? agent_fd(s->agent) : -1},
+		{"journal_folder", s->journal.folder},
+		{"journal", s->journal.fd},
+		{"lock", s->lock.fd},
+	};
+	struct json_object *record = run_to_json(s), *names = json_object_new_array();
+	int fds[sizeof(all) / sizeof(all[0])];
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		if (all[i].fd < 0)
+			continue;
+		fds[n++] = all[i].fd;
+		json_object_array_add(names, json_object_new_string(all[i].name));
+	}
+	json_object_object_add(record, "fds", names);
+	json_put_string(record, "lock", s->lock.name);
+	return guard_tell(s->guard, record, fds, n, err);
+}
+
+/* ---- Steps ---- */
+
+static bool will_pause(const struct qmpsnap_snapshot *s)
+{
+	for (size_t i = s->flow.at; i < s->flow.n_steps; i++) {
+		const struct flow_step *step = &s->flow.steps[i];
+		if (strcmp(step->name, "pause") == 0)
+			return !step->applies || step->applies(s);
+	}
+	return false;
+}
+
+/* The steps from `stop` to `cont`, and those from the freeze to the thaw, are one intent each; but
+ * the guard is told of both, since it times them. */
+bool record_step(struct qmpsnap_snapshot *s, const struct flow_step *step)
+{
+	const bool journalled = s->journal.fd >= 0 && !is_silent(s);
+	const bool pauses = strcmp(step->name, "pause") == 0;
+	const bool freezes = strcmp(step->name, "freeze") == 0;
+	struct qmpsnap_error err;
+
+	if (nobody_listens(s))
+		return false;
+	struct json_object *record = new_record("step");
+	json_put_string(record, "step", step->name);
+	if (pauses) {
+		json_put_bool(record, "pauses", true);
+		json_put_string(record, "through", "resume");
+	}
+	if (!freezes || !journalled) {
+		tell(s, record);
+		return journalled;
+	}
+	if (s->guard && !guard_tell(s->guard, json_object_get(record), NULL, 0, &err))
+		flow_cancel(&s->flow, &err);
+	json_put_bool(record, "pauses", will_pause(s));
+	json_put_string(record, "through", "thaw");
+	if (!journal_write(&s->journal, record, &err))
+		flow_cancel(&s->flow, &err);
+	json_object_put(record);
+	return true;
+}
+
+/* ---- Within steps ---- */
+
+static void tell_kind(struct qmpsnap_snapshot *s, const char *kind)
+{
+	if (!nobody_listens(s))
+		tell(s, new_record(kind));
+}
+
+void record_running(struct qmpsnap_snapshot *s)
+{
+	tell_kind(s, "running");
+}
+
+void record_thawed(struct qmpsnap_snapshot *s)
+{
+	tell_kind(s, "thawed");
+}
+
+void record_thawing(struct qmpsnap_snapshot *s)
+{
+	if (s->guard)
+		tell(s, new_record("thawing"));
+}
+
+void record_holding(struct qmpsnap_snapshot *s)
+{
+	if (s->guard)
+		tell(s, new_record("holding"));
+}
+
+void record_published(struct qmpsnap_snapshot *s)
+{
+	tell_kind(s, "published");
+}
+
+bool record_left(struct qmpsnap_snapshot *s)
+{
+	struct qmpsnap_error ignored;
+
+	return guard_tell(s->guard, new_record("left"), NULL, 0, &ignored);
+}
+
+bool record_method(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (nobody_listens(s))
+		return true;
+	struct json_object *record = new_record("method");
+	json_put_string(record, "method", s->table->key);
+	return tell_with(s, record, NULL, 0, err);
+}
+
+bool record_released(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (nobody_listens(s))
+		return true;
+	struct json_object *record = new_record("released");
+	json_put_bool(record, "detached", s->detached);
+	return tell_with(s, record, NULL, 0, err);
+}
+
+bool record_server(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (nobody_listens(s))
+		return true;
+	struct json_object *record = new_record("server");
+	json_put_int(record, "state", s->server);
+	json_put_string(record, "folder", s->server_folder ? s->server_folder : "");
+	return tell_with(s, record, NULL, 0, err);
+}
+
+bool record_scratch(struct snapshot_disk *d, struct qmpsnap_error *err)
+{
+	if (nobody_listens(d->snapshot))
+		return true;
+	struct json_object *record = new_record("scratch");
+	json_put_int(record, "disk", d->index);
+	json_put_int(record, "fdset", d->fdset);
+	json_put_string(record, "path", d->scratch_path ? d->scratch_path : "");
+	return tell_with(d->snapshot, record, &d->scratch_fd, d->scratch_fd >= 0 ? 1 : 0, err);
+}
+
+bool record_connections(
+	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err)
+{
+	if (!d->snapshot->guard)
+		return true;
+	struct json_object *record = new_record("connections");
+	json_put_int(record, "disk", d->index);
+	return guard_tell(d->snapshot->guard, record, fds, n_fds, err);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * record.h - what a run says of itself while it goes on, so that another process can undo it: JSON
+ * objects with a member `record` that says what it is about.  They go to the guard (guard.h), which
+ * also gets descriptors, and into the journal (journal.h), but for what happens while the guest or
+ * its file systems stand still: that was told as one intent before.
+ */
+#ifndef BLOCKOPS_RECORD_H
+#define BLOCKOPS_RECORD_H
+
+#include "blockops/snapshot.h"
+
+/* ---- Telling (record.c) ---- */
+
+/* All that an undo needs to know, before there is anything to undo: into the journal, and to the
+ * guard with the monitor, the agent, the journal and the lock. */
+bool record_run(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+bool record_run_for_guard(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+
+/* A step is about to begin; false: not in the journal, see above. */
+bool record_step(struct qmpsnap_snapshot *s, const struct flow_step *step);
+
+bool record_server(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+bool record_scratch(struct snapshot_disk *d, struct qmpsnap_error *err);
+bool record_connections(
+	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err);
+/* No `stop` of ours stands any more: nobody must send `cont`, nor end us for being slow. */
+void record_running(struct qmpsnap_snapshot *s);
+/* The plan has changed: another table is unwound. */
+bool record_method(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+void record_published(struct qmpsnap_snapshot *s);
+/* The monitor is given up: the guard must let go of it, and connect by itself should it have to. */
+bool record_released(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+/* The guest's file systems are thawed, or still being thawed. */
+void record_thawed(struct qmpsnap_snapshot *s);
+void record_thawing(struct qmpsnap_snapshot *s);
+/* The guest stands still on purpose, and this process hasn't hung. */
+void record_holding(struct qmpsnap_snapshot *s);
+/* To the guard alone, as we go: all but the freeze is undone. */
+bool record_left(struct qmpsnap_snapshot *s);
+
+/* ---- Taking in (record_take.c) ---- */
+
+/* What is known of a run: most of it in `s`. */
+struct taken_run {
+	struct qmpsnap_snapshot *s; /* the caller's, empty at first */
+	char last_step[32]; /* the last one that may have begun; "": none */
+	char began[NAME_TIME_BYTES];
+	pid_t main_pid;
+	int monitor_fd, agent_fd; /* -1: none came with it */
+	bool published, farewell, left;
+};
+
+/* Takes one record in.  Descriptors that it brings are the run's from then on.  False for a record
+ * that makes no sense. */
+bool record_take(struct taken_run *run, struct json_object *record, const int *fds, size_t n_fds);
+
+#endif

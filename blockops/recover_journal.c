@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "blockops/recover_journal.h"
+
+#include "base/log.h"
+#include "base/state.h"
+#include "blockops/record.h"
+#include "blockops/steps.h"
+#include "blockops/unwind.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_JOURNALS = 4096 };
+
+struct recovery {
+	struct journal_recovery o;
+	uv_timer_t timer;
+	int folder; /* STATE/journal; -1: there is none */
+	char (*runs)[NAME_RUN_BYTES];
+	size_t n_runs, at;
+	struct journal journal; /* the one being undone */
+	struct taken_run run;
+	struct qmpsnap_error left; /* what can't be undone of it */
+	struct qmpsnap_error err; /* the first of all */
+};
+
+static void next(struct recovery *r);
+
+/* ---- Which ---- */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* NULL with *n 0: none, or no memory, and *err then says so. */
+static char (*list_runs(int folder, size_t *n, struct qmpsnap_error *err))[NAME_RUN_BYTES]
+{
+	char(*runs)[NAME_RUN_BYTES] = NULL;
+	const int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *entries = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *entry;
+
+	*n = 0;
+	if (!entries && copy >= 0)
+		(void)close(copy);
+	while (entries && *n < MAX_JOURNALS && (entry = readdir(entries))) {
+		if (!state_is_run(entry->d_name))
+			continue;
+		void *more = realloc(runs, (*n + 1) * sizeof(*runs));
+		if (!more) {
+			error_no_memory(err);
+			break;
+		}
+		runs = more;
+		(void)snprintf(runs[(*n)++], NAME_RUN_BYTES, "%.10s", entry->d_name);
+	}
+	if (entries)
+		(void)closedir(entries);
+	if (runs && *n > 1)
+		qsort(runs, *n, sizeof(*runs), by_name);
+	return runs;
+}
+
+static bool take_record(struct json_object *record, void *data)
+{
+	return record_take(data, record, NULL, 0);
+}
+
+static bool is_chosen(const struct journal_recovery *o, const struct taken_run *run)
+{
+	return (!o->guest && !o->address) ||
+	       (o->guest && identity_equals(o->guest, &run->s->qemu)) ||
+	       (o->address && strcmp(o->address, run->s->address.text) == 0);
+}
+
+/* 1: `run` and `journal` are a dead run that the options choose; 0: not; -1: *err. */
+static int open_run(const struct journal_recovery *o, int folder, const char *name,
+	struct journal *journal, struct taken_run *run, struct qmpsnap_error *err)
+{
+	const int opened = journal_open_dead(journal, folder, name, err);
+	struct qmpsnap_error broken;
+
+	if (opened <= 0)
+		return opened;
+	*run = (struct taken_run){.s = snapshot_new(o->loop), .monitor_fd = -1, .agent_fd = -1};
+	if (!run->s) {
+		journal_close(journal);
+		error_no_memory(err);
+		return -1;
+	}
+	/* What stands before a broken line is well, and no later step had begun. */
+	if (!journal_read(journal, take_record, run, &broken))
+		log_line(QMPSNAP_LOG_WARNING, "%s; what stands before it is gone by",
+			broken.message);
+	if (run->s->n_disks > 0 && is_chosen(o, run))
+		return 1;
+	if (run->s->n_disks == 0 && journal->length_bytes == 0)
+		journal_remove(journal); /* killed before it had begun anything */
+	journal_close(journal);
+	snapshot_free(run->s);
+	return 0;
+}
+
+bool journal_recovery_needed(const struct journal_recovery *options)
+{
+	struct qmpsnap_error err;
+	const int folder = state_open(options->state, "journal", false, &err);
+	char(*runs)[NAME_RUN_BYTES];
+	struct journal journal;
+	struct taken_run run;
+	bool found = false;
+	size_t n = 0;
+
+	if (folder < 0)
+		return false;
+	runs = list_runs(folder, &n, &err);
+	for (size_t i = 0; i < n && !found; i++) {
+		found = open_run(options, folder, runs[i], &journal, &run, &err) > 0;
+		if (found) {
+			journal_close(&journal);
+			snapshot_free(run.s);
+		}
+	}
+	free(runs);
+	(void)close(folder);
+	return found;
+}
+
+/* ---- One run ---- */
+
+static void tell(const struct recovery *r, const char *what)
+{
+	const struct qmpsnap_snapshot *s = r->run.s;
+	char phrase[512];
+
+	(void)snprintf(phrase, sizeof(phrase),
+		"run %s of %.200s (%s, begun %s), which was killed in its step %s, %s", s->run,
+		s->guest_name, s->table->name, r->run.began,
+		r->run.last_step[0] ? r->run.last_step : "journal", what);
+	r->o.found(phrase, r->o.data);
+}
+
+static void keep_error(struct recovery *r, const struct qmpsnap_error *err)
+{
+	if (r->left.code == QMPSNAP_OK || r->left.code == QMPSNAP_STORE)
+		r->left = *err;
+	if (err->code != QMPSNAP_STORE)
+		r->left.code = QMPSNAP_UNDO;
+}
+
+static void run_over(void *data)
+{
+	struct recovery *r = data;
+	struct qmpsnap_snapshot *s = r->run.s;
+
+	s->agent = NULL;
+	if (r->left.code == QMPSNAP_OK) {
+		journal_remove(&r->journal);
+		tell(r, "is undone");
+	} else {
+		journal_close(&r->journal);
+		tell(r, "isn't undone wholly; its journal is kept");
+		error_wrap(&r->left, "run %s", s->run);
+		if (r->err.code == QMPSNAP_OK || r->err.code == QMPSNAP_STORE)
+			r->err = r->left;
+	}
+	if (s->store)
+		qmpsnap_store_close(s->store);
+	guest_lock_drop(&s->lock);
+	snapshot_free(s);
+	next(r);
+}
+
+static void end_run(struct recovery *r)
+{
+	if (r->run.s->agent)
+		agent_close(r->run.s->agent, run_over, r);
+	else
+		run_over(r);
+}
+
+static void on_unwound(struct qmpsnap_snapshot *s, void *data)
+{
+	struct recovery *r = data;
+
+	if (s->flow.undo_err.code != QMPSNAP_OK)
+		keep_error(r, &s->flow.undo_err);
+	end_run(r);
+}
+
+static void undo(struct recovery *r)
+{
+	unwind(r->run.s, r->run.last_step, on_unwound, r);
+}
+
+/* QEMU is another one by now, or none: nothing of the run stands in it. */
+static void forget_qemu(struct qmpsnap_snapshot *s)
+{
+	s->stopped = s->freeze.in_doubt = s->released = false;
+	s->server = SERVER_NONE;
+}
+
+static void give_up(struct recovery *r, const struct qmpsnap_error *err)
+{
+	keep_error(r, err);
+	end_run(r);
+}
+
+static void on_monitor_closed(void *data)
+{
+	end_run(data);
+}
+
+static void on_lost(const struct qmpsnap_error *err, void *data)
+{
+	(void)err; /* the undos see that QEMU is gone */
+	(void)data;
+}
+
+static void on_ready(const struct qmpsnap_error *err, void *data)
+{
+	struct recovery *r = data;
+	struct qmp_client *qmp = r->run.s->qmp;
+
+	if (!err) {
+		r->run.s->released = false;
+		undo(r);
+		return;
+	}
+	keep_error(r, err);
+	r->run.s->qmp = NULL;
+	qmp_close(qmp, on_monitor_closed, r);
+}
+
+static void open_agent(struct recovery *r)
+{
+	struct qmpsnap_snapshot *s = r->run.s;
+	struct qmp_address address;
+	struct qmpsnap_error err;
+
+	if (!s->freeze.in_doubt)
+		return;
+	if (s->qga_address && qmp_address_parse(s->qga_address, &address, &err))
+		s->agent = agent_open(r->o.loop, &address, 0, &err);
+	else if (!s->qga_address)
+		error_set(&err, QMPSNAP_AGENT, "the journal names no agent");
+	s->freeze.agent = s->agent;
+	if (s->agent)
+		return;
+	error_wrap(&err, "the guest may be left frozen");
+	error_hint(&err, "in the guest, fsfreeze --unfreeze MOUNTPOINT thaws");
+	keep_error(r, &err);
+	s->freeze.in_doubt = false; /* for the undo, which can't do it */
+}
+
+static bool reached(const struct taken_run *run, const char *step)
+{
+	const struct method_table *table = run->s->table;
+	const size_t last = method_step_index(table, run->last_step);
+
+	return last < *table->n_steps && method_step_index(table, step) <= last;
+}
+
+/* Credentials are found as the run had found them: in the environment, or in clouds.yaml. */
+static void open_store(struct recovery *r)
+{
+	struct qmpsnap_snapshot *s = r->run.s;
+	struct qmpsnap_error err;
+
+	if (r->run.published || !reached(&r->run, "images"))
+		return;
+	if (r->o.open_store)
+		s->store = r->o.open_store(r->o.loop, s->store_spec, &err);
+	else
+		error_set(&err, QMPSNAP_STORE, "no store was given");
+	if (s->store)
+		return;
+	error_wrap(&err, "unpublished images may be left in %s",
+		s->store_spec ? s->store_spec : "the default store");
+	keep_error(r, &err);
+}
+
+/* Locks the guest unless the caller has: a live run of another user may be at it. */
+static bool lock_guest(struct recovery *r, struct qmpsnap_error *err)
+{
+	struct qmpsnap_snapshot *s = r->run.s;
+	char holder[GUEST_LOCK_HOLDER_BYTES];
+
+	if (r->o.locked)
+		return true;
+	const int taken = guest_lock_take(&s->lock, &s->qemu, s->run, holder, err);
+	if (taken == 0) {
+		error_set(err, QMPSNAP_REFUSED, "%s is at work on this guest", holder);
+		error_hint(err, "recover again when it has ended");
+	}
+	return taken > 0;
+}
+
+/* Without a QEMU that is known for sure to be the same, no `cont` and no thaw. */
+static void connect_monitor(struct recovery *r)
+{
+	struct qmpsnap_snapshot *s = r->run.s;
+	const bool known = identity_is_known(&s->qemu);
+	struct qmp_options options = {.has_fd = true};
+	struct qmpsnap_error err;
+	struct identity now;
+
+	if (!s->address.text[0] || (known && !identity_is_alive(&s->qemu))) {
+		forget_qemu(s);
+		undo(r);
+		return;
+	}
+	if (!known)
+		s->stopped = s->freeze.in_doubt = false;
+	if (known && !lock_guest(r, &err)) {
+		give_up(r, &err);
+		return;
+	}
+	options.fd = qmp_address_connect(&s->address, &err);
+	if (options.fd < 0) {
+		give_up(r, &err);
+		return;
+	}
+	identity_of(options.fd, &now);
+	if (known && !identity_equals(&now, &s->qemu)) {
+		(void)close(options.fd);
+		error_set(&err, QMPSNAP_QEMU,
+			"its QEMU (process %d) still runs, and another one listens at %s",
+			(int)s->qemu.pid, s->address.text);
+		error_hint(&err, "qmpsnap recover --qmp ADDRESS, with an address of that QEMU");
+		give_up(r, &err);
+		return;
+	}
+	open_agent(r);
+	s->qmp = qmp_open(r->o.loop, &s->address, &options, on_ready, on_lost, r, &err);
+	if (!s->qmp)
+		give_up(r, &err);
+}
+
+/* ---- All of them ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct recovery *r = handle->data;
+
+	r->o.done(r->err.code != QMPSNAP_OK ? &r->err : NULL, r->o.data);
+	if (r->folder >= 0)
+		(void)close(r->folder);
+	free(r->runs);
+	free(r);
+}
+
+static void begin(struct recovery *r)
+{
+	r->left = (struct qmpsnap_error){0};
+	if (r->o.dry_run) {
+		tell(r, "would be undone");
+		journal_close(&r->journal);
+		snapshot_free(r->run.s);
+		next(r);
+		return;
+	}
+	open_store(r);
+	connect_monitor(r);
+}
+
+static void on_turn(uv_timer_t *timer)
+{
+	struct recovery *r = timer->data;
+	struct qmpsnap_error err;
+
+	while (r->at < r->n_runs) {
+		const int found =
+			open_run(&r->o, r->folder, r->runs[r->at++], &r->journal, &r->run, &err);
+		if (found > 0) {
+			begin(r);
+			return;
+		}
+		if (found < 0 && r->err.code == QMPSNAP_OK)
+			r->err = err;
+	}
+	uv_close((uv_handle_t *)&r->timer, on_closed);
+}
+
+/* On a turn of its own: some undos end at once. */
+static void next(struct recovery *r)
+{
+	uv_timer_start(&r->timer, on_turn, 0, 0);
+}
+
+bool journal_recovery_start(const struct journal_recovery *options, struct qmpsnap_error *err)
+{
+	struct recovery *r = calloc(1, sizeof(*r));
+	struct qmpsnap_error ignored;
+
+	if (!r)
+		return error_no_memory(err);
+	r->o = *options;
+	r->folder = state_open(options->state, "journal", false, &ignored);
+	if (r->folder >= 0)
+		r->runs = list_runs(r->folder, &r->n_runs, &r->err);
+	(void)uv_timer_init(options->loop, &r->timer);
+	r->timer.data = r;
+	next(r);
+	return true;
+}

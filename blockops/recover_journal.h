@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * recover_journal.h - undoes runs that were killed, and their guards too, from their journals: one
+ * after the other, each as its guard would have.
+ */
+#ifndef BLOCKOPS_RECOVER_JOURNAL_H
+#define BLOCKOPS_RECOVER_JOURNAL_H
+
+#include "qmp/identity.h"
+
+#include <qmpsnap.h>
+#include <uv.h>
+
+/* A line for the user: what is, or would be, undone. */
+typedef void journal_found_fn(const char *phrase, void *data);
+/* The end, once, later.  UNDO: not all could be undone, and those journals are kept; with the
+ * first reason.  STORE: only unpublished images are left. */
+typedef void journal_recovered_fn(const struct qmpsnap_error *err, void *data);
+
+struct journal_recovery {
+	uv_loop_t *loop;
+	const char *state; /* see base/state.h */
+	const struct identity *guest; /* only the runs of that QEMU, */
+	const char *address; /* and those at that address; both NULL: all */
+	bool locked; /* the caller has locked the guest */
+	bool dry_run; /* only told */
+	qmpsnap_open_store_fn *open_store; /* NULL: unpublished images can't be deleted */
+	journal_found_fn *found;
+	journal_recovered_fn *done;
+	void *data;
+};
+
+/* Whether any journal of a dead run is there that the options choose. */
+bool journal_recovery_needed(const struct journal_recovery *options);
+
+/* Begins; the options are copied, what they point to is borrowed until `done`.  False and *err when
+ * it can't. */
+bool journal_recovery_start(const struct journal_recovery *options, struct qmpsnap_error *err);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "qmp/identity.h"
+
+#include "qmp/peer.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static bool read_text(const char *path, char *text, size_t size)
+{
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const ssize_t len = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	if (fd >= 0)
+		(void)close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	return len > 0;
+}
+
+/* The second field, a file's name in parentheses, may hold anything, parentheses included. */
+static bool start_of(pid_t pid, uint64_t *ticks)
+{
+	char path[48], text[1024];
+	const char *at;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	if (!read_text(path, text, sizeof(text)) || !(at = strrchr(text, ')')))
+		return false;
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (!at)
+		return false;
+	*ticks = strtoull(at + 1, NULL, 10);
+	return true;
+}
+
+void identity_of_process(pid_t pid, struct identity *id)
+{
+	*id = (struct identity){.pid = 0};
+	if (pid <= 0 || !start_of(pid, &id->started_ticks) ||
+		!read_text("/proc/sys/kernel/random/boot_id", id->boot, sizeof(id->boot)))
+		return;
+	id->boot[strcspn(id->boot, "\n")] = '\0';
+	id->pid = pid;
+}
+
+static bool is_qemu(pid_t pid)
+{
+	char path[48], command[256];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
+	if (!read_text(path, command, sizeof(command)))
+		return false;
+	const char *slash = strrchr(command, '/');
+	const char *name = slash ? slash + 1 : command;
+	return strncmp(name, "qemu", 4) == 0 || strncmp(name, "kvm", 3) == 0;
+}
+
+static uint64_t inode_of_peer(int fd)
+{
+	struct sockaddr_un name = {0};
+	socklen_t size = sizeof(name);
+	struct stat status;
+
+	if (getpeername(fd, (struct sockaddr *)&name, &size) < 0 || !name.sun_path[0] ||
+		stat(name.sun_path, &status) < 0)
+		return 0;
+	return status.st_ino;
+}
+
+static void identity_of_unix(int fd, pid_t pid, struct identity *id)
+{
+	identity_of_process(pid, id);
+	if (!identity_is_known(id) || is_qemu(pid))
+		return;
+	id->socket = inode_of_peer(fd);
+	if (!id->socket) /* a pair that was made for QEMU */
+		id->pid = 0;
+}
+
+void identity_of(int fd, struct identity *id)
+{
+	struct ucred cred = {0};
+	socklen_t size = sizeof(cred);
+	int domain = 0;
+	socklen_t domain_size = sizeof(domain);
+
+	*id = (struct identity){.pid = 0};
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_size) < 0)
+		return;
+	if (domain == AF_UNIX && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) == 0)
+		identity_of_unix(fd, cred.pid, id);
+	else if (domain != AF_UNIX)
+		identity_of_process(peer_pid(fd, NULL), id);
+}
+
+bool identity_equals(const struct identity *a, const struct identity *b)
+{
+	return identity_is_known(a) && a->pid == b->pid && a->started_ticks == b->started_ticks &&
+	       a->socket == b->socket && strcmp(a->boot, b->boot) == 0;
+}
+
+bool identity_is_alive(const struct identity *id)
+{
+	struct identity now;
+
+	identity_of_process(id->pid, &now);
+	now.socket = id->socket;
+	return identity_equals(id, &now);
+}

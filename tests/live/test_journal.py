@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run and its guard killed: `recover`, or the next snapshot, undoes it from its journal alone."""
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+import tool
+from test_killed import KillTest, RecoverTest
+
+
+class JournalTest(RecoverTest):
+    def kill(self, guest, step, when="after"):
+        code, stderr = self.faulty(guest, f"kill-{when}", step, self.lame_guard(guest))
+        self.assertEqual(code, -signal.SIGKILL, stderr)
+
+    def begun(self, guest):
+        """The steps from the journal on: what comes before leaves nothing."""
+        steps = self.steps(guest)
+        return steps[steps.index("journal"):]
+
+    def recover_from_each(self, when, **options):
+        guest = self.two_disks(**options)
+        before = guest.state()
+        for step in self.begun(guest):
+            with self.subTest(step=step, when=when):
+                self.kill(guest, step, when)
+                if (step, when) != ("journal", "before"):
+                    self.assertEqual(len(guest.journals()), 1)
+                out = self.recover(guest)
+                if guest.journals() or (step, when) != ("journal", "before"):
+                    self.assertIn("killed in its step", out)
+                self.assert_nothing_left(guest, before)
+                if step == "publish" and when == "after":
+                    self.assertEqual(len(guest.published()), 2)
+                    for path in guest.store.iterdir():
+                        path.unlink()
+                self.assert_no_image(guest)
+
+
+class FromFilter(JournalTest):
+    def test_after_each_step(self):
+        self.recover_from_each("after")
+
+    def test_before_each_step(self):
+        self.recover_from_each("before")
+
+    def test_a_guest_that_never_ran_stays_so(self):
+        self.recover_from_each("after", paused=True)
+
+
+class FromJob(JournalTest):
+    METHOD = {"method": "stream", "flavour": "job"}
+
+    def test_after_each_step(self):
+        self.recover_from_each("after")
+
+
+class FromBackup(JournalTest):
+    METHOD = {"method": "backup"}
+
+    def test_after_each_step(self):
+        self.recover_from_each("after")
+
+
+class FromMirror(JournalTest):
+    METHOD = {"method": "mirror"}
+
+    def test_after_each_step(self):
+        self.recover_from_each("after")
+
+
+class FromCold(JournalTest):
+    METHOD = {"method": "cold"}
+
+    def test_after_each_step(self):
+        self.recover_from_each("after")
+
+
+class Recovery(JournalTest):
+    def test_the_next_snapshot_undoes_it_first(self):
+        guest = self.two_disks()
+        before = guest.state()
+        self.kill(guest, "instant")  # inside the pause
+        self.assertEqual(guest.monitor.status(), "paused")
+        started = guest.snapshot()
+        self.assert_done(started)
+        self.assertTrue(any("is undone" in e.get("message", "") for e in started.events))
+        self.assert_nothing_left(guest, before)
+        self.assertEqual(len(guest.published()), 2)
+
+    def test_a_dry_run_touches_nothing(self):
+        guest = self.two_disks()
+        before = guest.state()
+        self.kill(guest, "export")
+        left = guest.state()
+        for address in (("--qmp", guest.address), ("--all",)):
+            code, out, stderr = tool.run("recover", "--dry-run", *address, env=guest.tool_env())
+            self.assertEqual(code, 0, stderr)
+            self.assertIn("would be undone", out)
+            self.assertEqual(guest.state(), left)
+        self.assertEqual(len(guest.journals()), 1)
+        self.recover(guest)
+        self.assert_nothing_left(guest, before)
+
+    def test_all(self):
+        guests = [self.two_disks(), self.two_disks()]
+        states = [guest.state() for guest in guests]
+        env = guests[0].tool_env()
+        for guest in guests:
+            guest.state_folder = guests[0].state_folder
+            self.kill(guest, "upload", "before")
+        code, out, stderr = tool.run("recover", "--all", env=env)
+        self.assertEqual(code, 0, stderr)
+        self.assertEqual(out.count("is undone"), 2, out)
+        for guest, before in zip(guests, states):
+            self.assert_nothing_left(guest, before)
+            self.assert_no_image(guest)
+
+    def test_a_torn_last_line(self):
+        guest = self.two_disks()
+        before = guest.state()
+        self.kill(guest, "instant")
+        journal, = guest.journals()
+        with journal.open("ab") as file:
+            file.write(b'{"record":"st')
+        self.recover(guest)
+        self.assert_nothing_left(guest, before)
+
+    def test_a_broken_line_keeps_what_came_before(self):
+        guest = self.two_disks()
+        before = guest.state()
+        self.kill(guest, "instant")
+        journal, = guest.journals()
+        with journal.open("ab") as file:
+            file.write(b"\0\xffgarbage\n")
+        self.recover(guest)
+        self.assert_nothing_left(guest, before)
+
+    def test_a_guest_started_anew_is_left_alone(self):
+        """The same socket, another QEMU: only files and images are ours to remove."""
+        guest = self.two_disks()
+        self.kill(guest, "publish")
+        self.assertEqual(len(guest.published()), 2)
+        journal, = guest.journals()
+        text = journal.read_text().replace('{"record":"published"}\n', "")
+        guest.kill()
+        again = self.two_disks(paused=True)
+        record = json.loads(text.splitlines()[0])
+        text = text.replace(json.dumps(record["address"]), json.dumps(again.address))
+        record["address"] = again.address
+        (again.state_folder / "journal").mkdir(parents=True)
+        (again.state_folder / "journal" / journal.name).write_text(
+            json.dumps(record) + "\n" + "\n".join(text.splitlines()[1:]) + "\n")
+        before = again.state()
+        self.recover(again)
+        self.assertEqual(again.state(), before)
+        self.assertEqual(again.journals(), [])
+        self.assert_no_image(guest)
+
+    def test_a_guest_that_is_gone(self):
+        guest = self.two_disks()
+        self.kill(guest, "upload", "before")
+        guest.kill()
+        code, out, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 0, stderr)
+        self.assertIn("is undone", out)
+        self.assertEqual(guest.journals(), [])
+        self.assert_no_image(guest)
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+
+    def test_what_stays_in_the_store_keeps_the_journal(self):
+        """The guest is undone; who can't reach the store hears what is left there."""
+        guest = self.two_disks()
+        before = guest.state()
+        self.kill(guest, "instant")
+        journal, = guest.journals()
+        journal.write_text(journal.read_text().replace(
+            f"dir:{guest.store}", "glance:http://127.0.0.1:9"))
+        code, _, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 9, stderr)
+        self.assertIn("127.0.0.1:9", stderr)
+        self.assertEqual(guest.state(), before)
+        self.assertEqual(guest.journals(), [journal])
+        self.assert_done(guest.snapshot())  # the guest is well, so this isn't refused
+
+    def test_no_secrets(self):
+        guest = self.two_disks()
+        env = {"OS_AUTH_URL": "http://127.0.0.1:9/v3", "OS_USERNAME": "demo",
+               "OS_PASSWORD": "s3cret-word", "OS_PROJECT_NAME": "demo"}
+        self.kill(guest, "instant")
+        journal, = guest.journals()
+        self.assertEqual(journal.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(journal.parent.stat().st_mode & 0o777, 0o700)
+        self.assertNotIn(env["OS_PASSWORD"], journal.read_text())
+
+
+class OneRun(KillTest):
+    """At a time, on a guest."""
+
+    def first(self, guest):
+        started = guest.snapshot("--speed", "1M")
+        started.wait_for(lambda e: e["event"] == "state" and e["state"] == "image_uploading")
+        return started
+
+    def test_a_second_one_is_refused(self):
+        guest = self.two_disks()
+        before = guest.state()
+        first = self.first(guest)
+        second = guest.snapshot()
+        self.assertEqual(second.wait(), 3, second.describe())
+        run = guest.journals()[0].name
+        self.assertIn(f"run {run}, process {first.pid} of user {os.geteuid()} is at work",
+                      second.result["error"]["message"])
+        self.assertIn("--wait", second.result["error"]["hint"])
+        code, _, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 3, stderr)
+        self.assertIn(run, stderr)
+        code, out, stderr = tool.run("recover", "--all", env=guest.tool_env())
+        self.assertEqual((code, out), (0, "nothing of ours found\n"), stderr)
+        first.signal(signal.SIGINT)
+        self.assertEqual(first.wait(), 130)
+        self.assert_nothing_left(guest, before)
+
+    def test_a_second_one_waits(self):
+        guest = self.two_disks()
+        before = guest.state()
+        first = self.first(guest)
+        second = guest.snapshot("--wait", "1m")
+        time.sleep(1)
+        self.assertTrue(second.runs())
+        first.signal(signal.SIGINT)
+        self.assertEqual(first.wait(), 130)
+        self.assert_done(second)
+        self.assert_nothing_left(guest, before)
+
+    def test_the_wait_ends(self):
+        guest = self.two_disks()
+        first = self.first(guest)
+        second = guest.snapshot("--wait", "1s")
+        self.assertEqual(second.wait(), 3, second.describe())
+        waiting = guest.snapshot("--wait", "1h")
+        time.sleep(0.5)
+        waiting.signal(signal.SIGTERM)
+        self.assertEqual(waiting.wait(), 143, waiting.describe())
+        first.signal(signal.SIGINT)
+        self.assertEqual(first.wait(), 130)
+
+
+class Deadlines(KillTest):
+    def test_of_the_whole_run(self):
+        guest = self.two_disks()
+        before = guest.state()
+        started = guest.snapshot("--speed", "1M", "--deadline", "2s")
+        self.assertEqual(started.wait(), 7, started.describe())
+        self.assertIn("deadline of 2 s", started.result["error"]["message"])
+        self.assertIn("upload", started.result["error"]["message"])
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_of_progress(self):
+        """Nobody reads the pipe that the image goes into."""
+        guest = self.two_disks()
+        before = guest.state()
+        process = subprocess.Popen(
+            [tool.BINARY, "snapshot", "--qmp", guest.address, "--to", "-", "--disk",
+             "vd0", "--format", "raw", "--stall-timeout", "2s",
+             "--scratch", guest.scratch],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **guest.tool_env()})
+        self.addCleanup(process.stdout.close)
+        self.assertEqual(process.wait(timeout=60), 7)
+        stderr = process.stderr.read()
+        process.stderr.close()
+        self.assertIn("no progress for 2 s, in the step upload", stderr)
+        self.assert_nothing_left(guest, before)
+
+
+if __name__ == "__main__":
+    unittest.main()
