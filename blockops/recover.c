@@ -25,6 +25,7 @@ struct recovery {
 	struct qmp_address address;
 	bool has_address, dry_run;
 	struct identity guest;
+	struct monitor_way way;
 	struct guest_lock lock;
 	struct qmpsnap_error journal_err;
 	struct qmp_client *qmp;
@@ -244,7 +245,7 @@ static bool look_again_by_fd(struct recovery *r, struct qmpsnap_error *err)
 
 static bool look(struct recovery *r, struct qmpsnap_error *err)
 {
-	if (r->n_runs > 0 && r->address.kind == QMP_FD)
+	if ((r->n_runs > 0 || r->way.greeted) && r->address.kind == QMP_FD)
 		return look_again_by_fd(r, err);
 	r->qmp = qmp_open(r->loop, &r->address, NULL, on_ready, on_lost, r, err);
 	return r->qmp != NULL;
@@ -293,10 +294,12 @@ static bool lock(struct recovery *r, struct qmpsnap_error *err)
 static bool start(struct recovery *r, const struct qmpsnap_recover_options *options,
 	struct qmpsnap_error *err)
 {
+	r->way.address = &r->address;
 	const struct journal_recovery journals = {.loop = r->loop,
 		.state = options->state_dir,
 		.guest = options->all ? NULL : &r->guest,
 		.address = options->all ? NULL : r->address.text,
+		.way = options->all ? NULL : &r->way,
 		.locked = r->lock.fd >= 0 && !options->all,
 		.dry_run = options->dry_run,
 		.open_store = options->open_store,

@@ -300,12 +300,43 @@ static bool lock_guest(struct recovery *r, struct qmpsnap_error *err)
 	return taken > 0;
 }
 
+/* `fd` is taken. */
+static void use_monitor(struct recovery *r, int fd)
+{
+	struct qmpsnap_snapshot *s = r->run.s;
+	struct monitor_way *way = r->o.way;
+	const struct qmp_options options = {.has_fd = true, .fd = fd};
+	const bool greeted = way && way->greeted && way->address->kind == QMP_FD;
+	struct qmpsnap_error err;
+
+	open_agent(r);
+	if (greeted)
+		s->qmp = qmp_adopt(r->o.loop, fd, NULL, on_lost, r, &err);
+	else
+		s->qmp = qmp_open(r->o.loop, &s->address, &options, on_ready, on_lost, r, &err);
+	if (way)
+		way->greeted = true;
+	if (!s->qmp && greeted)
+		(void)close(fd);
+	if (!s->qmp)
+		give_up(r, &err);
+	else if (greeted)
+		on_ready(NULL, r);
+}
+
+static int connect_to(const struct recovery *r, struct qmpsnap_error *err)
+{
+	const struct qmpsnap_snapshot *s = r->run.s;
+	const bool given = r->o.way && identity_equals(r->o.guest, &s->qemu);
+
+	return qmp_address_connect(given ? r->o.way->address : &s->address, err);
+}
+
 /* Without a QEMU that is known for sure to be the same, no `cont` and no thaw. */
 static void connect_monitor(struct recovery *r)
 {
 	struct qmpsnap_snapshot *s = r->run.s;
 	const bool known = identity_is_known(&s->qemu);
-	struct qmp_options options = {.has_fd = true};
 	struct qmpsnap_error err;
 	struct identity now;
 
@@ -320,25 +351,22 @@ static void connect_monitor(struct recovery *r)
 		give_up(r, &err);
 		return;
 	}
-	options.fd = qmp_address_connect(&s->address, &err);
-	if (options.fd < 0) {
+	const int fd = connect_to(r, &err);
+	if (fd < 0) {
 		give_up(r, &err);
 		return;
 	}
-	identity_of(options.fd, &now);
-	if (known && !identity_equals(&now, &s->qemu)) {
-		(void)close(options.fd);
-		error_set(&err, QMPSNAP_QEMU,
-			"its QEMU (process %d) still runs, and another one listens at %s",
-			(int)s->qemu.pid, s->address.text);
-		error_hint(&err, "qmpsnap recover --qmp ADDRESS, with an address of that QEMU");
-		give_up(r, &err);
+	identity_of(fd, &now);
+	if (!known || identity_equals(&now, &s->qemu)) {
+		use_monitor(r, fd);
 		return;
 	}
-	open_agent(r);
-	s->qmp = qmp_open(r->o.loop, &s->address, &options, on_ready, on_lost, r, &err);
-	if (!s->qmp)
-		give_up(r, &err);
+	(void)close(fd);
+	error_set(&err, QMPSNAP_QEMU,
+		"its QEMU (process %d) still runs, and another one listens at %s", (int)s->qemu.pid,
+		s->address.text);
+	error_hint(&err, "qmpsnap recover --qmp ADDRESS, with an address of that QEMU");
+	give_up(r, &err);
 }
 
 /* ---- All of them ---- */

@@ -6,6 +6,7 @@
 #ifndef BLOCKOPS_RECOVER_JOURNAL_H
 #define BLOCKOPS_RECOVER_JOURNAL_H
 
+#include "qmp/address.h"
 #include "qmp/identity.h"
 
 #include <qmpsnap.h>
@@ -17,11 +18,19 @@ typedef void journal_found_fn(const char *phrase, void *data);
  * first reason.  STORE: only unpublished images are left. */
 typedef void journal_recovered_fn(const struct qmpsnap_error *err, void *data);
 
+/* The way to the monitor where the journal's isn't to be taken: QEMU greets a connection that was
+ * given as a descriptor once only. */
+struct monitor_way {
+	const struct qmp_address *address;
+	bool greeted;
+};
+
 struct journal_recovery {
 	uv_loop_t *loop;
 	const char *state; /* see base/state.h */
 	const struct identity *guest; /* only the runs of that QEMU, */
 	const char *address; /* and those at that address; both NULL: all */
+	struct monitor_way *way; /* to the monitor of `guest`; NULL: as the journals say */
 	bool locked; /* the caller has locked the guest */
 	bool dry_run; /* only told */
 	qmpsnap_open_store_fn *open_store; /* NULL: unpublished images can't be deleted */

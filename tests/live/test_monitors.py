@@ -207,7 +207,7 @@ class Descriptor(MonitorTest):
         started.kill()
         code, out, err = self.run_with_fd(guest, "recover")
         self.assertEqual(code, 0, err)
-        self.assertIn("qmpsnap-", out)
+        self.assertIn("is undone", out)
         self.assert_nothing_left(guest, before)
 
     def test_not_released(self):
