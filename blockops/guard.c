@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GUARD_CONTROL_FD = 3, GUARD_READY_MS = 5000, GUARD_END_MS = 2000 };
+enum { GUARD_CONTROL_FD = 3, GUARD_READY_MS = 20000, GUARD_END_MS = 2000 };
 
 struct guard {
 	uv_poll_t poll;

@@ -25,22 +25,29 @@ static bool fail(const struct journal *journal, enum qmpsnap_code code, int errn
 	return false;
 }
 
-bool journal_create(
+bool journal_open(
 	struct journal *journal, const char *state, const char *run, struct qmpsnap_error *err)
 {
-	const int flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-
 	*journal = JOURNAL_NONE;
 	(void)snprintf(journal->run, sizeof(journal->run), "%s", run);
 	journal->folder = state_open(state, "journal", true, err);
-	if (journal->folder < 0)
-		return false;
-	journal->fd = openat(journal->folder, run, flags, 0600);
-	if (journal->fd < 0 || flock(journal->fd, LOCK_EX | LOCK_NB) < 0) {
+	if (journal->folder >= 0)
+		return true;
+	error_hint(err, "QMPSNAP_STATE_DIR names another state folder");
+	return false;
+}
+
+bool journal_create(struct journal *journal, struct qmpsnap_error *err)
+{
+	const int flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+
+	journal->fd = openat(journal->folder, journal->run, flags, 0600);
+	if (journal->fd < 0) {
 		const int errnum = errno;
-		journal_remove(journal);
+		journal_close(journal);
 		return fail(journal, QMPSNAP_REFUSED, errnum, "made", err);
 	}
+	(void)flock(journal->fd, LOCK_EX | LOCK_NB); /* nobody else knows it yet */
 	/* So that a disk that fills up later doesn't end the snapshot; not every file system can.
 	 */
 	if (fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, 0, JOURNAL_ROOM_BYTES) < 0 &&
@@ -94,7 +101,7 @@ int journal_sync(const struct journal *journal)
 
 void journal_remove(struct journal *journal)
 {
-	if (journal->fd >= 0)
+	if (journal->folder >= 0)
 		(void)unlinkat(journal->folder, journal->run, 0);
 	journal_close(journal);
 }

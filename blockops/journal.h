@@ -26,9 +26,13 @@ enum { JOURNAL_MAX_BYTES = 4 * 1024 * 1024 };
 
 #define JOURNAL_NONE ((struct journal){.folder = -1, .fd = -1})
 
-/* Makes the file, 0600, and locks it; `state` as in base/state.h.  False: *err (REFUSED). */
-bool journal_create(
+/* Opens the folder, makes it where it is missing; `state` as in base/state.h.  False: *err
+ * (REFUSED). */
+bool journal_open(
 	struct journal *journal, const char *state, const char *run, struct qmpsnap_error *err);
+
+/* Makes the file in it, 0600, and locks it.  False: *err (REFUSED). */
+bool journal_create(struct journal *journal, struct qmpsnap_error *err);
 
 /* Appends a line; `record` stays the caller's.  It is the kernel's then, so this process may be
  * killed; the host may crash once journal_sync() has ended.  False: *err (INTERNAL), and the file
@@ -38,8 +42,8 @@ bool journal_write(struct journal *journal, struct json_object *record, struct q
 /* fdatasync(2): blocks, so it is for another thread.  0 or an errno. */
 int journal_sync(const struct journal *journal);
 
-/* Removes the file: nothing is left to be undone.  Frees nothing but the descriptors, as
- * journal_close(), which leaves it; both are fine without one. */
+/* Removes the file, if there is one: nothing is left to be undone.  Frees nothing but the
+ * descriptors, as journal_close(), which leaves it; both are fine without one. */
 void journal_remove(struct journal *journal);
 void journal_close(struct journal *journal);
 

@@ -127,8 +127,6 @@ bool record_run_for_guard(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	} all[] = {
 		{"monitor", s->qmp ? qmp_fd(s->qmp) : -1}, /* offline: no QEMU */
 		{"agent", s->agent ? agent_fd(s->agent) : -1},
-		{"journal_folder", s->journal.folder},
-		{"journal", s->journal.fd},
 		{"lock", s->lock.fd},
 	};
 	struct json_object *record = run_to_json(s), *names = json_object_new_array();
@@ -144,6 +142,15 @@ bool record_run_for_guard(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	json_object_object_add(record, "fds", names);
 	json_put_string(record, "lock", s->lock.name);
 	return guard_tell(s->guard, record, fds, n, err);
+}
+
+bool record_journal(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	const int fds[] = {s->journal.folder, s->journal.fd};
+
+	if (!s->guard)
+		return true;
+	return guard_tell(s->guard, new_record("journal"), fds, s->journal.fd < 0 ? 1 : 2, err);
 }
 
 /* ---- Steps ---- */

@@ -12,10 +12,12 @@
 
 /* ---- Telling (record.c) ---- */
 
-/* All that an undo needs to know, before there is anything to undo: into the journal, and to the
- * guard with the monitor, the agent, the journal and the lock. */
-bool record_run(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+/* All that an undo needs to know, before there is anything to undo: to the guard, with the monitor,
+ * the agent and the lock; and into the journal, which the guard is told of: of its folder before it
+ * is made, so that no kill leaves it there. */
 bool record_run_for_guard(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+bool record_journal(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+bool record_run(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
 /* A step is about to begin; false: not in the journal, see above. */
 bool record_step(struct qmpsnap_snapshot *s, const struct flow_step *step);

@@ -51,16 +51,11 @@ static void take_fds(struct taken_run *run, struct json_object *record, const in
 			run->monitor_fd = fds[i];
 		else if (strcmp(name, "agent") == 0)
 			run->agent_fd = fds[i];
-		else if (strcmp(name, "journal_folder") == 0)
-			s->journal.folder = fds[i];
-		else if (strcmp(name, "journal") == 0)
-			s->journal.fd = fds[i];
 		else if (strcmp(name, "lock") == 0)
 			s->lock.fd = fds[i];
 		else
 			close(fds[i]);
 	}
-	memcpy(s->journal.run, s->run, sizeof(s->run));
 	(void)snprintf(s->lock.name, sizeof(s->lock.name), "%s", lock ? lock : "");
 }
 
@@ -108,6 +103,15 @@ static bool take_run(
 	}
 	return s->table && copy_text(&s->store_spec, json_string(record, "store")) &&
 	       copy_text(&s->qga_address, json_string(record, "agent"));
+}
+
+/* Once the folder alone, before the file is made, and once both. */
+static void take_journal(struct qmpsnap_snapshot *s, const int *fds, size_t n_fds)
+{
+	journal_close(&s->journal);
+	memcpy(s->journal.run, s->run, sizeof(s->run));
+	s->journal.folder = n_fds > 0 ? fds[0] : -1;
+	s->journal.fd = n_fds > 1 ? fds[1] : -1;
 }
 
 static void take_frozen(struct taken_run *run)
@@ -233,6 +237,8 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		return take_of_disk(d, kind, record, fds, n_fds);
 	if (strcmp(kind, "server") == 0)
 		take_server(run->s, record);
+	else if (strcmp(kind, "journal") == 0)
+		take_journal(run->s, fds, n_fds);
 	else if (strcmp(kind, "running") == 0)
 		take_running(run);
 	else if (strcmp(kind, "released") == 0)

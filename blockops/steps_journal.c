@@ -43,7 +43,9 @@ void journal_begin(struct flow *f, void *self)
 	struct qmpsnap_error err;
 
 	s->sync_work.data = s;
-	if (!journal_create(&s->journal, s->state_dir, s->run, &err) || !record_run(s, &err))
+	if (!journal_open(&s->journal, s->state_dir, s->run, &err) || !record_journal(s, &err) ||
+		!journal_create(&s->journal, &err) || !record_journal(s, &err) ||
+		!record_run(s, &err))
 		flow_done(f, &err);
 	else if (uv_queue_work(s->loop, &s->sync_work, sync_in_pool, on_begun) < 0)
 		flow_done(f, NULL);

@@ -28,14 +28,14 @@
 	 .applies = agent_applies, .cancel = agent_cancel,                                         \
 	 .text = "ask whether the guest's agent answers"}
 
-/* What may have to be undone is written down, and watched over, from here on. */
+/* What may have to be undone is watched over, and written down, from here on. */
 #define STEP_GUARD                                                                                 \
-	{.name = "journal", .start = journal_begin, .undo = journal_end, .when = UNDO_ALWAYS,      \
-	 .applies = journal_applies,                                                               \
-	 .text = "begin the journal, from which `qmpsnap recover` undoes a killed run"},           \
 	{.name = "guard", .start = guard_begin, .undo = guard_dismiss, .when = UNDO_ALWAYS,        \
 	 .applies = guard_applies,                                                                 \
-	 .text = "start the guard, which undoes all of this should this process be killed"}
+	 .text = "start the guard, which undoes all of this should this process be killed"},       \
+	{.name = "journal", .start = journal_begin, .undo = journal_end, .when = UNDO_ALWAYS,      \
+	 .applies = journal_applies,                                                               \
+	 .text = "begin the journal, from which `qmpsnap recover` undoes a killed run"}
 
 /* The row of another table, whose step has failed: see plan_without_server(). */
 #define STEP_SERVER_REFUSED                                                                        \

@@ -185,9 +185,10 @@ class Control(ControlTest):
         for client in clients:
             client.close()
 
-    def test_no_state_folder(self):
+    def test_no_folder_for_sockets(self):
         guest = self.full_guest()
-        (guest.folder / "state").write_text("in the way")
+        (guest.folder / "state").mkdir(mode=0o700)
+        (guest.folder / "state" / "run").write_text("in the way")
         started = guest.snapshot()
         self.assert_done(started)
         warnings = [event["message"] for event in started.events if event["event"] == "log"]

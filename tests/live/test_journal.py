@@ -186,6 +186,16 @@ class Recovery(JournalTest):
         self.assertEqual(guest.journals(), [journal])
         self.assert_done(guest.snapshot())  # the guest is well, so this isn't refused
 
+    def test_no_state_folder(self):
+        guest = self.two_disks()
+        before = guest.state()
+        guest.state_folder.write_text("in the way")
+        started = guest.snapshot()
+        self.assertEqual(started.wait(), 3, started.describe())
+        self.assertIn("state folder", started.result["error"]["message"])
+        self.assertIn("QMPSNAP_STATE_DIR", started.result["error"]["hint"])
+        self.assert_nothing_left(guest, before)
+
     def test_no_secrets(self):
         guest = self.two_disks()
         env = {"OS_AUTH_URL": "http://127.0.0.1:9/v3", "OS_USERNAME": "demo",
