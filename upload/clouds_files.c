@@ -261,10 +261,9 @@ static bool no_such_region(const char *wanted, const char *cloud, struct qmpsnap
 	return false;
 }
 
-static bool choose_region(
-	struct json_object *settings, const char *cloud, struct qmpsnap_error *err)
+static bool choose_among(struct json_object *regions, struct json_object *settings,
+	const char *cloud, struct qmpsnap_error *err)
 {
-	struct json_object *regions = json_member(settings, "regions", json_type_array);
 	const char *wanted = variable("OS_REGION_NAME"),
 		   *own = json_string(settings, "region_name");
 
@@ -283,6 +282,18 @@ static bool choose_region(
 		return no_such_region(wanted, cloud, err);
 	json_put_string(settings, "region_name", wanted);
 	return true;
+}
+
+/* The list is held meanwhile, since a region's values may put another in its place. */
+static bool choose_region(
+	struct json_object *settings, const char *cloud, struct qmpsnap_error *err)
+{
+	struct json_object *regions =
+		json_object_get(json_member(settings, "regions", json_type_array));
+	const bool well = choose_among(regions, settings, cloud, err);
+
+	(void)json_object_put(regions);
+	return well;
 }
 
 static struct json_object *new_settings(

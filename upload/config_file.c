@@ -72,6 +72,9 @@ static bool merge(struct maker *m, struct json_object *from, struct json_object 
 		return wrong(m, "<< takes a mapping or a list of them");
 	json_object_object_foreach(from, key, value)
 	{
+		/* Each is counted, or a short file could merge a long mapping many times. */
+		if (++m->n_nodes > CONFIG_FILE_NODES)
+			return wrong(m, "there is too much in it");
 		if (!json_object_object_get_ex(to, key, NULL))
 			(void)json_object_object_add(to, key, json_object_get(value));
 	}

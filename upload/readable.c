@@ -46,7 +46,8 @@ static bool starts_with(const char *at, const char *end, const char *word)
 {
 	const size_t len = strlen(word);
 
-	return (size_t)(end - at) >= len && strncasecmp(at, word, len) == 0;
+	/* Whoever looks behind the first character of what never ends looks behind the end. */
+	return at < end && (size_t)(end - at) >= len && strncasecmp(at, word, len) == 0;
 }
 
 static const char *find(const char *at, const char *end, const char *word)

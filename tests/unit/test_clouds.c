@@ -180,6 +180,12 @@ static const struct row {
 		"public-clouds: {v: {auth: {auth_url: 'https://{region_name}.v/'}, regions: [X]}}",
 		"", "a",
 		"cloud=a auth=password url=https://Z.v/ user=u udi=d pw=p pi=i region=Z if=public"},
+	{"clouds: {a: {profile: v, auth: {username: u, password: p, project_id: i, user_domain_id: "
+	 "d}}}",
+		NULL,
+		"public-clouds: {v: {auth: {auth_url: x}, regions: [{name: X, values: {regions: "
+		"[Y], interface: admin}}]}}",
+		"", "a", "cloud=a auth=password url=x user=u udi=d pw=p pi=i region=X if=admin"},
 	{"clouds: {a: {profile: gone, auth: {username: u, password: p, project_id: i}}}", NULL,
 		NULL, "", "a", "cloud a: auth_url is missing"},
 	/* Regions */
@@ -382,6 +388,23 @@ START_TEST(test_limits)
 }
 END_TEST
 
+/* 30000 mappings of 30000 keys from a file of half a MiB. */
+START_TEST(test_many_merges)
+{
+	static char text[CONFIG_FILE_BYTES];
+	struct json_object *object;
+	size_t len = (size_t)snprintf(text, sizeof(text), "a: &a {");
+
+	for (int i = 0; i < 30000; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "k%d: 1,", i);
+	len += (size_t)snprintf(text + len, sizeof(text) - len, "}\nl:\n");
+	for (int i = 0; i < 30000; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "- <<: *a\n");
+	ck_assert(!config_file_parse(text, len, "f", &object, &err));
+	ck_assert_ptr_nonnull(strstr(err.message, "too much"));
+}
+END_TEST
+
 START_TEST(test_at_url)
 {
 	put_environment("OS_CACERT=~/ca.pem OS_INSECURE=yes OS_AUTH_URL=x");
@@ -406,6 +429,7 @@ static Suite *suite(void)
 	tcase_add_test(c, test_search_path);
 	tcase_add_test(c, test_readable_by_others);
 	tcase_add_test(c, test_limits);
+	tcase_add_test(c, test_many_merges);
 	tcase_add_test(c, test_at_url);
 	suite_add_tcase(s, c);
 	return s;
