@@ -75,9 +75,10 @@ struct http_reply {
 typedef void http_done_fn(
 	const struct qmpsnap_error *err, const struct http_reply *reply, void *data);
 
-/* Starts an exchange; `done` fires once, later.  NULL and *err when it can't even begin.  With a
- * pump, a failure of the pump ends it with the pump's error; time during which the pump has
- * nothing to send is not held against the server. */
+/* Starts an exchange; `done` fires once, later.  NULL and *err when it can't even begin: also
+ * (STORE) when there is a line break in a header.  With a pump, a failure of the pump ends it with
+ * the pump's error; time during which the pump has nothing to send is not held against the server.
+ */
 struct http_call *http_start(struct http *h, const struct http_request *request, http_done_fn *done,
 	void *data, struct qmpsnap_error *err);
 

@@ -325,11 +325,27 @@ static void start_timers(struct http_call *call, uint64_t quiet_ms)
 	(void)uv_timer_start(&call->tick, on_tick, tick_ms, tick_ms);
 }
 
+/* Parts of headers come from services: a token, an ETag.  No line of ours is to be ended by one. */
+static bool check_headers(const struct http_request *request, struct qmpsnap_error *err)
+{
+	for (size_t i = 0; request->headers && request->headers[i]; i++) {
+		if (strpbrk(request->headers[i], "\r\n"))
+			return error_set(err, QMPSNAP_STORE,
+				"%.*s: there is a line break in the header %.*s",
+				(int)strcspn(request->url, "?"), request->url,
+				(int)strcspn(request->headers[i], ":\r\n"), request->headers[i]);
+	}
+	return true;
+}
+
 struct http_call *http_start(struct http *h, const struct http_request *request, http_done_fn *done,
 	void *data, struct qmpsnap_error *err)
 {
-	struct http_call *call = calloc(1, sizeof(*call));
+	struct http_call *call;
 
+	if (!check_headers(request, err))
+		return NULL;
+	call = calloc(1, sizeof(*call));
 	if (!call) {
 		error_no_memory(err);
 		return NULL;

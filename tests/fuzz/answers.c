@@ -160,12 +160,16 @@ struct http_call *http_start(struct http *h, const struct http_request *request,
 {
 	struct http_call *call = calloc(1, sizeof(*call));
 
-	(void)err;
 	FUZZ_CHECK(call && request->method && request->url && done);
 	for (const char *c = request->url; *c; c++)
 		FUZZ_CHECK((unsigned char)*c > ' ' && *c != '\x7f');
-	for (size_t i = 0; request->headers && request->headers[i]; i++)
-		FUZZ_CHECK(!strpbrk(request->headers[i], "\r\n"));
+	for (size_t i = 0; request->headers && request->headers[i]; i++) {
+		if (strpbrk(request->headers[i], "\r\n")) {
+			(void)error_set(err, QMPSNAP_STORE, "a line break in a header");
+			free(call);
+			return NULL;
+		}
+	}
 	call->pump = request->pump;
 	call->sink = request->sink;
 	call->done = done;

@@ -83,6 +83,14 @@ static void use_shelf(struct qmpsnap_store *store)
 	(void)json_object_put(listed.record);
 }
 
+static void on_progress(uint64_t done_bytes, void *data)
+{
+	struct outcome *put = data;
+
+	FUZZ_CHECK(done_bytes >= put->progress_bytes && done_bytes <= STREAM_BYTES);
+	put->progress_bytes = done_bytes;
+}
+
 static void upload(struct qmpsnap_store *store)
 {
 	struct outcome made = {.calls = 0}, put = made, published = made, discarded = made;
@@ -96,7 +104,7 @@ static void upload(struct qmpsnap_store *store)
 	image = store->ops->create(store, &spec, outcome_done, &made, &err);
 	FUZZ_CHECK(image);
 	if (waited(&made)) {
-		image->ops->put(image, &stream.base, &kit_instant, NULL, outcome_done, &put);
+		image->ops->put(image, &stream.base, &kit_instant, on_progress, outcome_done, &put);
 		if (waited(&put)) {
 			FUZZ_CHECK(image->size_bytes == STREAM_BYTES);
 			image->ops->publish(image, outcome_done, &published);

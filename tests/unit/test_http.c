@@ -461,6 +461,24 @@ START_TEST(test_bad_url)
 }
 END_TEST
 
+/* A token, say, of a service that wants to be the author of the next request. */
+START_TEST(test_line_break_in_header)
+{
+	static const char *const lines[] = {"X-Token: a\r\nX-Admin: yes", "X-Token: a\rb", "\n"};
+
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		const char *const headers[] = {"X-Test: yes", lines[i], NULL};
+		const struct http_request request = {
+			.method = "GET", .url = "http://127.0.0.1:9/?secret", .headers = headers};
+		ck_assert_ptr_null(http_start(http, &request, on_done, NULL, &err));
+		ck_assert_int_eq(err.code, QMPSNAP_STORE);
+		ck_assert_ptr_nonnull(strstr(err.message, "line break in the header"));
+		ck_assert_ptr_null(strstr(err.message, "Admin"));
+		ck_assert_ptr_null(strstr(err.message, "secret"));
+	}
+}
+END_TEST
+
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 static Suite *suite(void)
@@ -483,6 +501,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(c, test_raw_replies, 0, COUNT(raws));
 	tcase_add_test(c, test_nobody_there);
 	tcase_add_test(c, test_bad_url);
+	tcase_add_test(c, test_line_break_in_header);
 	suite_add_tcase(s, c);
 	return s;
 }
