@@ -62,16 +62,19 @@ static bool is_qemu(pid_t pid)
 	return strncmp(name, "qemu", 4) == 0 || strncmp(name, "kvm", 3) == 0;
 }
 
-static uint64_t inode_of_peer(int fd)
+/* An inode's number is soon used again, so its birth counts too, where the file system tells it. */
+static uint64_t socket_of_peer(int fd)
 {
 	struct sockaddr_un name = {0};
 	socklen_t size = sizeof(name);
-	struct stat status;
+	struct statx status = {0};
 
 	if (getpeername(fd, (struct sockaddr *)&name, &size) < 0 || !name.sun_path[0] ||
-		stat(name.sun_path, &status) < 0)
+		statx(AT_FDCWD, name.sun_path, 0, STATX_INO | STATX_BTIME, &status) < 0)
 		return 0;
-	return status.st_ino;
+	const uint64_t born =
+		(uint64_t)status.stx_btime.tv_sec * 1000000000 + status.stx_btime.tv_nsec;
+	return (status.stx_ino ^ born << 16) >> 1 | 1;
 }
 
 static void identity_of_unix(int fd, pid_t pid, struct identity *id)
@@ -79,7 +82,7 @@ static void identity_of_unix(int fd, pid_t pid, struct identity *id)
 	identity_of_process(pid, id);
 	if (!identity_is_known(id) || is_qemu(pid))
 		return;
-	id->socket = inode_of_peer(fd);
+	id->socket = socket_of_peer(fd);
 	if (!id->socket) /* a pair that was made for QEMU */
 		id->pid = 0;
 }

@@ -15,7 +15,7 @@ enum { IDENTITY_BOOT_BYTES = 37 };
 struct identity {
 	pid_t pid; /* 0: unknown */
 	uint64_t started_ticks; /* since the host's start: proc(5), field 22 of /proc/PID/stat */
-	uint64_t socket; /* inode of a socket that some other program listened on for QEMU; 0 */
+	uint64_t socket; /* a mark of the one that some other program listens on; or 0 */
 	char boot[IDENTITY_BOOT_BYTES]; /* /proc/sys/kernel/random/boot_id */
 };
 

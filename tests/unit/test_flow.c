@@ -5,7 +5,7 @@
 #include "base/flow.h"
 #include "suite.h"
 
-static unsigned count, n_ended;
+static unsigned count, n_ended, n_held;
 static bool answer;
 
 static void count_up(struct flow *f, void *self)
@@ -113,6 +113,43 @@ START_TEST(a_watcher_may_cancel_at_the_beginning)
 }
 END_TEST
 
+static void hold_first(void *self, enum qmpsnap_phase phase, const struct flow_step *step)
+{
+	(void)step;
+	if (phase == QMPSNAP_BEGIN && n_held++ == 0)
+		flow_hold(self);
+}
+
+START_TEST(a_held_step_starts_when_released)
+{
+	const struct flow_step table[] = {
+		{.start = count_up, .undo = count_up, .when = UNDO_ALWAYS}, {.start = count_up}};
+	struct flow f;
+
+	flow_run(&f, table, 2, &f, ended, hold_first);
+	ck_assert_uint_eq(count, 0);
+	ck_assert_uint_eq(n_ended, 0);
+	flow_release(&f);
+	ck_assert_uint_eq(count, 3);
+	ck_assert_uint_eq(n_ended, 1);
+}
+END_TEST
+
+START_TEST(a_step_cancelled_while_held_never_starts)
+{
+	const struct flow_step table[] = {{.start = count_up, .cancel = hurried}};
+	const struct qmpsnap_error why = {.code = QMPSNAP_INTERRUPTED, .message = "^C"};
+	struct flow f;
+
+	flow_run(&f, table, 1, &f, ended_cancelled, hold_first);
+	flow_cancel(&f, &why);
+	ck_assert_uint_eq(n_ended, 0);
+	flow_release(&f);
+	ck_assert_uint_eq(count, 0);
+	ck_assert_uint_eq(n_ended, 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("flow");
@@ -122,6 +159,8 @@ static Suite *suite(void)
 	tcase_add_test(t, an_empty_table_ends_well);
 	tcase_add_test(t, applies_is_asked_again_before_the_undo);
 	tcase_add_test(t, a_watcher_may_cancel_at_the_beginning);
+	tcase_add_test(t, a_held_step_starts_when_released);
+	tcase_add_test(t, a_step_cancelled_while_held_never_starts);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "blockops/guest_lock.h"
+#include "suite.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct qmpsnap_error err;
+static char holder[GUEST_LOCK_HOLDER_BYTES];
+
+/* This very process: nobody else's guest. */
+static struct identity me(void)
+{
+	struct identity id;
+
+	identity_of_process(getpid(), &id);
+	ck_assert(identity_is_known(&id));
+	return id;
+}
+
+START_TEST(one_at_a_time)
+{
+	const struct identity id = me();
+	struct guest_lock first, second;
+	char expected[GUEST_LOCK_HOLDER_BYTES];
+
+	ck_assert_int_eq(guest_lock_take(&first, &id, "abcdefghij", holder, &err), 1);
+	ck_assert_int_eq(guest_lock_take(&second, &id, "second", holder, &err), 0);
+	(void)snprintf(expected, sizeof(expected), "run abcdefghij, process %d of user %u",
+		(int)getpid(), (unsigned)geteuid());
+	ck_assert_str_eq(holder, expected);
+	ck_assert_int_eq(second.fd, -1);
+	guest_lock_drop(&first);
+	ck_assert_int_eq(guest_lock_take(&second, &id, "second", holder, &err), 1);
+	guest_lock_drop(&second);
+}
+END_TEST
+
+START_TEST(a_duplicate_holds_it_on)
+{
+	const struct identity id = me();
+	struct guest_lock first, second;
+
+	ck_assert_int_eq(guest_lock_take(&first, &id, "abcdefghij", holder, &err), 1);
+	struct guest_lock guard = first;
+	guard.fd = dup(first.fd);
+	guest_lock_close(&first);
+	ck_assert_int_eq(guest_lock_take(&second, &id, "second", holder, &err), 0);
+	guest_lock_drop(&guard);
+	ck_assert_int_eq(guest_lock_take(&second, &id, "second", holder, &err), 1);
+	guest_lock_drop(&second);
+}
+END_TEST
+
+START_TEST(what_a_dead_run_left_is_swept)
+{
+	const struct identity id = me();
+	struct guest_lock lock, again;
+	char path[160];
+
+	ck_assert_int_eq(guest_lock_take(&lock, &id, "abcdefghij", holder, &err), 1);
+	(void)snprintf(path, sizeof(path), "/run/lock/qmpsnap/%s", lock.name);
+	guest_lock_sweep();
+	ck_assert_int_eq(access(path, F_OK), 0); /* it is held */
+	guest_lock_close(&lock);
+	ck_assert_int_eq(guest_lock_take(&again, &id, "second", holder, &err), 1);
+	guest_lock_close(&again);
+	guest_lock_sweep();
+	ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+/* ---- Who it is ---- */
+
+START_TEST(a_process_that_ended_is_known_as_such)
+{
+	struct identity id, other;
+	const pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)pause();
+		_exit(0);
+	}
+	identity_of_process(pid, &id);
+	ck_assert(identity_is_known(&id));
+	ck_assert(identity_is_alive(&id));
+	other = id;
+	other.started_ticks++;
+	ck_assert(!identity_equals(&id, &other));
+	ck_assert(!identity_is_alive(&other));
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert(!identity_is_alive(&id));
+	identity_of_process(pid, &id);
+	ck_assert(!identity_is_known(&id));
+	ck_assert(!identity_equals(&id, &id));
+}
+END_TEST
+
+/* A listener that isn't QEMU may serve several guests: each socket is one. */
+START_TEST(a_launchers_sockets_differ)
+{
+	char folder[] = "/tmp/qmpsnap-identity-XXXXXX";
+	struct sockaddr_un name[2] = {{.sun_family = AF_UNIX}, {.sun_family = AF_UNIX}};
+	struct identity id[2];
+
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	for (int i = 0; i < 2; i++) {
+		(void)snprintf(name[i].sun_path, sizeof(name[i].sun_path), "%s/%d", folder, i);
+		const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		const int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		ck_assert_int_eq(bind(listener, (struct sockaddr *)&name[i], sizeof(name[i])), 0);
+		ck_assert_int_eq(listen(listener, 1), 0);
+		ck_assert_int_eq(connect(client, (struct sockaddr *)&name[i], sizeof(name[i])), 0);
+		identity_of(client, &id[i]);
+		(void)close(client);
+		(void)close(listener);
+	}
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(unlink(name[i].sun_path), 0);
+	ck_assert_int_eq(rmdir(folder), 0);
+	ck_assert_int_eq(id[0].pid, getpid());
+	ck_assert(identity_equals(&id[0], &id[0]));
+	ck_assert(!identity_equals(&id[0], &id[1]));
+}
+END_TEST
+
+START_TEST(a_pair_tells_nothing)
+{
+	struct identity id;
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	identity_of(pair[0], &id);
+	ck_assert(!identity_is_known(&id));
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("guest_lock");
+	TCase *lock = tcase_create("lock"), *identity = tcase_create("identity");
+
+	tcase_add_test(lock, one_at_a_time);
+	tcase_add_test(lock, a_duplicate_holds_it_on);
+	tcase_add_test(lock, what_a_dead_run_left_is_swept);
+	tcase_add_test(identity, a_process_that_ended_is_known_as_such);
+	tcase_add_test(identity, a_launchers_sockets_differ);
+	tcase_add_test(identity, a_pair_tells_nothing);
+	suite_add_tcase(s, lock);
+	suite_add_tcase(s, identity);
+	return s;
+}
+
+SUITE_MAIN(suite)
