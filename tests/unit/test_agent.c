@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
-#include "qmp/address.h"
-#include "qmp/agent.h"
-#include "tests/unit/fake_agent.h"
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Talking to a guest agent: finding each other, commands, answers. */
+#include "tests/unit/agent_kit.h"
 #include "tests/unit/fixture.h"
 #include "tests/unit/suite.h"
 
@@ -11,99 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What was called back, a word each: "s", "x=42", "x!" ... */
-static char story[1024];
-static struct qmpsnap_error last_err;
-static char last_class[64];
-static struct fake_agent fake;
-static struct agent *agent;
-
 static void setup(void)
 {
 	loop_setup();
-	story[0] = '\0';
-	fake = (struct fake_agent){0};
-}
-
-static void tell(const char *word)
-{
-	const size_t used = strlen(story);
-
-	ck_assert_uint_lt(used + strlen(word) + 2, sizeof(story));
-	(void)snprintf(story + used, sizeof(story) - used, "%s%s", used ? " " : "", word);
-}
-
-static void on_reply(struct json_object *result, const struct qmpsnap_error *err, void *data)
-{
-	char word[64];
-
-	if (err) {
-		last_err = *err;
-		(void)snprintf(last_class, sizeof(last_class), "%s", agent_error_class(agent));
-	}
-	(void)snprintf(word, sizeof(word), "%s%s%s", (const char *)data,
-		err      ? "!"
-		: result ? "="
-			 : "",
-		err || !result ? "" : json_text(result));
-	tell(word);
-}
-
-static void on_closed(void *data)
-{
-	(void)data;
-	tell("closed");
-}
-
-static void until(const char *word)
-{
-	while (!strstr(story, word)) {
-		if (uv_run(&loop, UV_RUN_NOWAIT) == 0)
-			ck_assert_msg(strstr(story, word) != NULL, "only \"%s\"", story);
-		(void)usleep(200);
-	}
-}
-
-/* Through an address, as users do. */
-static void open_fake(unsigned sync_ms)
-{
-	struct qmp_address address;
-	struct qmpsnap_error err;
-	char text[32];
-
-	fake_agent_start(&loop, &fake);
-	(void)snprintf(text, sizeof(text), "fd:%d", fake.client_fd);
-	ck_assert(qmp_address_parse(text, &address, &err));
-	agent = agent_open(&loop, &address, sync_ms, &err);
-	ck_assert_msg(agent != NULL, "%s", err.message);
-	(void)close(fake.client_fd);
-}
-
-static void open_script(const struct agent_step *script)
-{
-	fake.script = script;
-	open_fake(30000);
-}
-
-static void execute(const char *command, unsigned deadline_ms)
-{
-	agent_execute(agent, command, deadline_ms, on_reply, "x");
-	ck_assert_ptr_null(strstr(story, "x"));
-}
-
-static void finish(const char *expected)
-{
-	agent_close(agent, on_closed, NULL);
-	fake_agent_stop(&fake);
-	ck_assert_int_eq(uv_run(&loop, UV_RUN_DEFAULT), 0);
-	ck_assert_str_eq(story, expected);
-}
-
-static void expect_error(int detail, const char *part)
-{
-	ck_assert_int_eq(last_err.code, QMPSNAP_AGENT);
-	ck_assert_msg(strstr(last_err.message, part) != NULL, "%s", last_err.message);
-	ck_assert_msg(last_err.detail == detail, "%d: %s", last_err.detail, last_err.message);
+	agent_kit_begin(&loop);
 }
 
 /* ---- Sync ---- */
@@ -315,121 +226,6 @@ START_TEST(answers_without_sense)
 }
 END_TEST
 
-/* ---- The end ---- */
-
-START_TEST(hung_up)
-{
-	static const struct agent_step script[] = {
-		{"a", AGENT_ACT_HANG_UP, NULL}, {"", AGENT_ACT_SILENCE, NULL}};
-
-	open_script(script);
-	execute("a", 30000);
-	until("x!");
-	expect_error(ECONNRESET, "the socket was closed");
-	ck_assert(agent_is_lost(agent));
-	ck_assert_int_eq(agent_fd(agent), -1);
-	agent_execute(agent, "b", 30000, on_reply, "y");
-	ck_assert_str_eq(story, "x!");
-	until("y!");
-	expect_error(ECONNRESET, "the socket was closed");
-	agent_wait(agent, 30000, on_reply, "w");
-	until("w!");
-	finish("x! y! w! closed");
-}
-END_TEST
-
-START_TEST(given_up)
-{
-	fake.deaf = true;
-	open_fake(30000);
-	agent_give_up(agent);
-	execute("a", 30000);
-	agent_give_up(agent);
-	ck_assert_str_eq(story, "");
-	until("x!");
-	expect_error(ECANCELED, "not waited for");
-	agent_wait(agent, 30000, on_reply, "w");
-	agent_give_up(agent);
-	until("w");
-	finish("x! w closed");
-}
-END_TEST
-
-static void closing_reply(struct json_object *result, const struct qmpsnap_error *err, void *data)
-{
-	on_reply(result, err, data);
-	agent_close(agent, on_closed, NULL);
-	agent_close(agent, on_closed, NULL);
-}
-
-START_TEST(closed_in_reply)
-{
-	static const struct agent_step script[] = {
-		{"a", AGENT_ACT_RAW, "{\"return\": 1}\n{\"return\": 2}\n\xff"},
-		{"", AGENT_ACT_SILENCE, NULL}};
-
-	open_script(script);
-	agent_execute(agent, "a", 30000, closing_reply, "x");
-	until("closed");
-	fake_agent_stop(&fake);
-	ck_assert_str_eq(story, "x=1 closed");
-}
-END_TEST
-
-START_TEST(closed_at_hang_up)
-{
-	static const struct agent_step script[] = {
-		{"a", AGENT_ACT_HANG_UP, NULL}, {"", AGENT_ACT_SILENCE, NULL}};
-
-	open_script(script);
-	agent_execute(agent, "a", 30000, closing_reply, "x");
-	until("closed");
-	ck_assert_str_eq(story, "x! closed");
-}
-END_TEST
-
-START_TEST(closed_while_asked)
-{
-	fake.deaf = true;
-	open_fake(30000);
-	execute("a", 30000);
-	ck_assert_int_ne(uv_run(&loop, UV_RUN_NOWAIT), 0);
-	finish("closed");
-}
-END_TEST
-
-START_TEST(adopted)
-{
-	static const struct agent_step script[] = {
-		{"a", AGENT_ACT_RETURN, "1"}, {"", AGENT_ACT_SILENCE, NULL}};
-	struct qmpsnap_error err;
-
-	fake.script = script;
-	fake_agent_start(&loop, &fake);
-	/* A command half sent by the dead, and an answer to it. */
-	ck_assert_int_eq(send(fake.client_fd, "{\"exe", 5, 0), 5);
-	fake_agent_say(&fake, "{\"return\": 5}\n", 14);
-	agent = agent_adopt(&loop, fake.client_fd, 30000, &err);
-	ck_assert_ptr_nonnull(agent);
-	execute("a", 30000);
-	until("x=1");
-	finish("x=1 closed");
-}
-END_TEST
-
-START_TEST(no_socket)
-{
-	struct qmp_address address;
-	struct qmpsnap_error err;
-
-	ck_assert(qmp_address_parse("/nonexistent/qga.sock", &address, &err));
-	ck_assert_ptr_null(agent_open(&loop, &address, 0, &err));
-	ck_assert_int_eq(err.code, QMPSNAP_AGENT);
-	ck_assert_str_eq(err.message, "guest agent: unix:/nonexistent/qga.sock: no such socket");
-	ck_assert_ptr_nonnull(strstr(err.hint, "org.qemu.guest_agent.0"));
-}
-END_TEST
-
 static Suite *suite(void)
 {
 	Suite *s = suite_create("agent");
@@ -447,13 +243,6 @@ static Suite *suite(void)
 	tcase_add_test(t, late_answer);
 	tcase_add_test(t, unasked);
 	tcase_add_loop_test(t, answers_without_sense, 0, sizeof(nonsense) / sizeof(nonsense[0]));
-	tcase_add_test(t, hung_up);
-	tcase_add_test(t, given_up);
-	tcase_add_test(t, closed_in_reply);
-	tcase_add_test(t, closed_at_hang_up);
-	tcase_add_test(t, closed_while_asked);
-	tcase_add_test(t, adopted);
-	tcase_add_test(t, no_socket);
 	suite_add_tcase(s, t);
 	return s;
 }
