@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -25,9 +26,13 @@ BUCKET = "images"
 class Swift:
     """One for all tests, as its start takes a while."""
 
-    def __init__(self):
+    def __init__(self, size=None):
+        """With a size its disk is a small one of its own."""
         self.folder = tempfile.mkdtemp(prefix="qmpsnap-swift-", dir="/var/tmp")
         self.state = pathlib.Path(self.folder) / "state"
+        self.mounted = None
+        if size:
+            self.mount(size)
         done = subprocess.run([kit.SERVICES / "start-swift", self.state, "--keystone"],
                               check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               text=True)
@@ -46,15 +51,30 @@ class Swift:
             self.account = answer.headers["X-Storage-Url"]
             self.token = answer.headers["X-Auth-Token"]
 
+    def mount(self, size):
+        disk = self.state / "srv" / "d1"
+        disk.mkdir(parents=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk],
+                              capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            shutil.rmtree(self.folder)
+            raise unittest.SkipTest(f"no file system of its own: {done.stderr.strip()}")
+        self.mounted = disk
+
     def close(self):
+        if self.mounted:
+            subprocess.run([kit.SERVICES / "stop-services", self.state], check=True,
+                           stdin=subprocess.DEVNULL)
+            subprocess.run(["umount", self.mounted], check=True)
         subprocess.run([kit.SERVICES / "stop-services", self.state, "--purge"], check=True,
                        stdin=subprocess.DEVNULL)
         os.rmdir(self.folder)
 
-    def call(self, method, path):
+    def call(self, method, path, **headers):
         """By Swift's own interface, with urllib."""
         request = urllib.request.Request(self.account + path, method=method, headers={
-            "X-Auth-Token": self.token, "Accept": "text/plain"})
+            "X-Auth-Token": self.token, "Accept": "text/plain",
+            **{key.replace("_", "-"): value for key, value in headers.items()}})
         try:
             with self._open(request, timeout=60) as answer:
                 return answer.status, answer.read()
@@ -208,6 +228,24 @@ class ObjectTest(unittest.TestCase):
         self.assertEqual(self.upload("--discard-left", done.id).code, 0)
         self.assert_stored(other)
 
+    def test_quota(self):
+        """Of the container that the bytes go to: the parts, or the one object, are refused."""
+        bytes_in = self.bytes_container
+        swift.call("PUT", f"/{bytes_in}")
+        for size in (self.size, 600000):
+            with self.subTest(size=size):
+                for container in (self.container, bytes_in):
+                    self.container_quota(container, 500000)
+                done = self.upload(size=size)
+                for container in (self.container, bytes_in):
+                    self.container_quota(container, "")
+                self.assert_refused(done, self.over_quota)
+                self.assertIn("quota", done.message + done.hint)
+
+    @staticmethod
+    def container_quota(container, quota):
+        swift.call("POST", f"/{container}", X_Container_Meta_Quota_Bytes=str(quota))
+
     def test_nobody_there(self):
         done = self.upload(url="http://127.0.0.1:9")
         self.assertEqual((done.status, done.code), (1, 5), str(done))
@@ -226,6 +264,8 @@ class ObjectTest(unittest.TestCase):
 
 class S3(ObjectTest):
     spec = f"s3://{BUCKET}"
+    bytes_container = f"{BUCKET}+segments"
+    over_quota = "EntityTooLarge"
     part = 5 << 20  # the least that S3 has
     mismatch = ("BadDigest",)
     data_path = r"partNumber="
@@ -286,6 +326,8 @@ class S3(ObjectTest):
 class SwiftV1(ObjectTest):
     spec = "swift:pics"
     container = "pics"
+    bytes_container = "pics_segments"
+    over_quota = "413"
     part = 2 << 20
     mismatch = ("422",)
     data_path = r"pics_segments/.*\.raw/"
@@ -326,6 +368,41 @@ class SwiftKeystone(unittest.TestCase):
         self.assertEqual(done.spec, "swift:pics?os-cloud=demo-appcred")
         again = kit.upload(done.spec, LARGE, "--discard-left", done.id, env=env)
         self.assertEqual((again.status, again.code), (0, 0), str(again))
+
+
+class Full(unittest.TestCase):
+    """Swift's disk is full in the middle of an upload: it may not even be able to delete then."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.swift = Swift(32 << 20)
+        cls.swift.call("PUT", f"/{BUCKET}")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.swift.close()
+
+    def resize(self, size):
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.swift.mounted], check=True)
+
+    def test_full(self):
+        env = {key: value for key, value in self.swift.exports.items()
+               if key.startswith(("AWS_", "ST_"))}
+        for spec, part in ((f"s3://{BUCKET}", 5 << 20), ("swift:pics", 2 << 20)):
+            with self.subTest(spec=spec):
+                self.resize("32m")
+                options = (*QUICK, "--part", str(part))
+                done = kit.upload(spec, 60 << 20, *options, env=env)
+                self.assertEqual((done.status, done.code), (1, 5), str(done))
+                self.assertRegex(done.message, "503|507")
+                self.resize("256m")
+                left = kit.upload(spec, 0, *options, "--discard-left", done.id, env=env)
+                self.assertEqual(left.code, 0, str(left))
+                self.assertEqual(self.swift.objects(), set())
+                done = kit.upload(spec, part + 1, *options, env=env)
+                self.assertEqual((done.status, done.code), (0, 0), str(done))
+                for path in self.swift.objects():
+                    self.swift.call("DELETE", urllib.request.quote(path))
 
 
 del ObjectTest  # no test of its own
