@@ -3,15 +3,16 @@
 
 #include "base/error.h"
 #include "base/units.h"
-#include "blockops/snapshot.h"
+#include "blockops/record.h"
 
 #include <stdlib.h>
 
-enum { TICK_MS = 250 };
+enum { TICK_MS = 250, ALIVE_TICKS = 8 };
 
 struct deadline_watch {
 	uv_timer_t timer;
 	struct qmpsnap_snapshot *snapshot;
+	unsigned ticks;
 };
 
 static uint64_t ms_since(uint64_t ns)
@@ -26,18 +27,20 @@ static const char *step_name(const struct qmpsnap_snapshot *s)
 
 static void on_tick(uv_timer_t *timer)
 {
-	const struct deadline_watch *watch = timer->data;
+	struct deadline_watch *watch = timer->data;
 	struct qmpsnap_snapshot *s = watch->snapshot;
 	const struct deadlines *d = &s->deadlines;
 	char time[UNITS_TEXT_BYTES];
 	struct qmpsnap_error err;
 
+	if (++watch->ticks % ALIVE_TICKS == 0)
+		record_alive(s);
 	if (d->whole_ms && ms_since(s->started_ns) >= d->whole_ms) {
 		units_format_duration(time, d->whole_ms);
 		error_set(&err, QMPSNAP_DEADLINE,
 			"the snapshot wasn't done within its deadline of %s; it was in its step %s",
 			time, step_name(s));
-		error_hint(&err, "--deadline gives it more time, and --speed unlimited more speed");
+		error_hint(&err, "--deadline gives it more time");
 		flow_cancel(&s->flow, &err);
 	} else if (d->stall_ms && ms_since(d->moved_ns) >= d->stall_ms) {
 		units_format_duration(time, d->stall_ms);
@@ -50,11 +53,9 @@ static void on_tick(uv_timer_t *timer)
 
 void deadlines_begin(struct qmpsnap_snapshot *s)
 {
-	struct deadline_watch *watch = NULL;
+	struct deadline_watch *watch = calloc(1, sizeof(*watch));
 
 	s->deadlines.moved_ns = uv_hrtime();
-	if (s->deadlines.whole_ms || s->deadlines.stall_ms)
-		watch = calloc(1, sizeof(*watch));
 	if (!watch)
 		return;
 	watch->snapshot = s;

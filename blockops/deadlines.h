@@ -19,7 +19,8 @@ struct deadlines {
 	struct deadline_watch *watch;
 };
 
-/* From the start of the run on; nothing when no deadline is set, or without memory. */
+/* From the start of the run on; also tells the guard that this process goes on.  Nothing without
+ * memory. */
 void deadlines_begin(struct qmpsnap_snapshot *s);
 
 /* A step began or ended, or a byte went on its way. */

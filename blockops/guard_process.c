@@ -14,7 +14,7 @@
 struct guard_process {
 	uv_loop_t loop;
 	uv_poll_t poll;
-	uv_timer_t pause_timer, freeze_timer;
+	uv_timer_t pause_timer, freeze_timer, silence_timer;
 	int control_fd;
 	struct taken_run run;
 	qmpsnap_open_store_fn *open_store;
@@ -32,6 +32,7 @@ static void close_up(struct guard_process *g)
 		journal_close(&g->run.s->journal);
 	uv_close((uv_handle_t *)&g->pause_timer, NULL);
 	uv_close((uv_handle_t *)&g->freeze_timer, NULL);
+	uv_close((uv_handle_t *)&g->silence_timer, NULL);
 	if (g->run.s->store)
 		qmpsnap_store_close(g->run.s->store);
 	if (g->run.farewell)
@@ -184,6 +185,19 @@ static void on_freeze_deadline(uv_timer_t *timer)
 	end_main(g, "the guest's file systems have been held frozen", freeze_limit_ms(g));
 }
 
+/* Replies that a stopped process doesn't read hold QEMU's main loop, and so the guest, up at the
+ * next drain: a reset, say.  It isn't ended for that; its snapshot will be. */
+static void on_silence(uv_timer_t *timer)
+{
+	struct guard_process *g = timer->data;
+
+	log_line(QMPSNAP_LOG_WARNING,
+		"the main process has stood still for over %u s: its connections to QEMU's NBD "
+		"server are ended, so that the guest can't be held up",
+		SNAPSHOT_SILENCE_MS / 1000);
+	export_cut(g->run.s);
+}
+
 /* Each record shows that the main process hasn't hung. */
 static void follow_deadlines(struct guard_process *g)
 {
@@ -195,6 +209,8 @@ static void follow_deadlines(struct guard_process *g)
 		uv_timer_start(&g->freeze_timer, on_freeze_deadline, freeze_limit_ms(g), 0);
 	else
 		uv_timer_stop(&g->freeze_timer);
+	if (export_is_read(g->run.s))
+		uv_timer_start(&g->silence_timer, on_silence, SNAPSHOT_SILENCE_MS, 0);
 }
 
 /* ---- Its life ---- */
@@ -219,6 +235,7 @@ static void on_control(uv_poll_t *handle, int status, int events)
 		return;
 	uv_timer_stop(&g->pause_timer);
 	uv_timer_stop(&g->freeze_timer);
+	uv_timer_stop(&g->silence_timer);
 	uv_close((uv_handle_t *)&g->poll, NULL);
 	if (g->run.farewell)
 		close_up(g);
@@ -235,9 +252,10 @@ static bool set_up(struct guard_process *g)
 	g->run.s = snapshot_new(&g->loop);
 	if (!g->run.s)
 		return false;
-	g->poll.data = g->pause_timer.data = g->freeze_timer.data = g;
+	g->poll.data = g->pause_timer.data = g->freeze_timer.data = g->silence_timer.data = g;
 	return uv_timer_init(&g->loop, &g->pause_timer) == 0 &&
 	       uv_timer_init(&g->loop, &g->freeze_timer) == 0 &&
+	       uv_timer_init(&g->loop, &g->silence_timer) == 0 &&
 	       uv_poll_init(&g->loop, &g->poll, g->control_fd) == 0 &&
 	       uv_poll_start(&g->poll, UV_READABLE, on_control) == 0 &&
 	       send(g->control_fd, hello, sizeof(hello) - 1, MSG_NOSIGNAL) > 0;

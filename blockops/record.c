@@ -214,16 +214,27 @@ void record_thawed(struct qmpsnap_snapshot *s)
 	tell_kind(s, "thawed");
 }
 
+static void tell_guard(struct qmpsnap_snapshot *s, const char *kind)
+{
+	struct qmpsnap_error err;
+
+	if (s->guard && !guard_tell(s->guard, new_record(kind), NULL, 0, &err))
+		flow_cancel(&s->flow, &err);
+}
+
 void record_thawing(struct qmpsnap_snapshot *s)
 {
-	if (s->guard)
-		tell(s, new_record("thawing"));
+	tell_guard(s, "thawing");
 }
 
 void record_holding(struct qmpsnap_snapshot *s)
 {
-	if (s->guard)
-		tell(s, new_record("holding"));
+	tell_guard(s, "holding");
+}
+
+void record_alive(struct qmpsnap_snapshot *s)
+{
+	tell_guard(s, "alive");
 }
 
 void record_published(struct qmpsnap_snapshot *s)

@@ -38,6 +38,8 @@ void record_thawed(struct qmpsnap_snapshot *s);
 void record_thawing(struct qmpsnap_snapshot *s);
 /* The guest stands still on purpose, and this process hasn't hung. */
 void record_holding(struct qmpsnap_snapshot *s);
+/* To the guard alone, now and then: this process goes on. */
+void record_alive(struct qmpsnap_snapshot *s);
 /* To the guard alone, as we go: all but the freeze is undone. */
 bool record_left(struct qmpsnap_snapshot *s);
 

@@ -41,6 +41,7 @@ enum {
 	SNAPSHOT_FREEZE_MS = 10000,
 	SNAPSHOT_FREEZE_MARGIN_MS = 15000, /* over the deadline, before the guard ends a process */
 	SNAPSHOT_STALL_MS = 30 * 60 * 1000, /* a store may take its time to confirm */
+	SNAPSHOT_SILENCE_MS = 20000, /* of a main process that may leave replies unread */
 	SNAPSHOT_PAUSE_MS = 5000, /* the guard ends a main process that holds the guest longer */
 };
 

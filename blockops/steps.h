@@ -92,6 +92,10 @@ void pause_over(struct qmpsnap_snapshot *s);
 /* An event of QEMU's: others continued the guest, inside our pause or inside theirs. */
 void pause_on_event(struct qmpsnap_snapshot *s, const char *name);
 
+/* steps_export.c, for a guard: whether there are connections to our exports, and to end them. */
+bool export_is_read(const struct qmpsnap_snapshot *s);
+void export_cut(struct qmpsnap_snapshot *s);
+
 /* steps_job.c: the overlays, and the jobs that make views of them */
 flow_fn scratch_add_reserved; /* undone by scratch_remove */
 flow_fn overlay_add; /* undone by view_remove */

@@ -148,7 +148,27 @@ static void end_connection(int fd)
 	(void)shutdown(fd, SHUT_RDWR);
 	while (recv(fd, unread, sizeof(unread), MSG_DONTWAIT) > 0)
 		;
-	close(fd);
+}
+
+bool export_is_read(const struct qmpsnap_snapshot *s)
+{
+	for (size_t i = 0; i < s->n_disks; i++) {
+		for (size_t c = 0; c < SNAPSHOT_FDS; c++) {
+			if (s->disks[i].nbd_fds[c] >= 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+void export_cut(struct qmpsnap_snapshot *s)
+{
+	for (size_t i = 0; i < s->n_disks; i++) {
+		for (size_t c = 0; c < SNAPSHOT_FDS; c++) {
+			if (s->disks[i].nbd_fds[c] >= 0)
+				end_connection(s->disks[i].nbd_fds[c]);
+		}
+	}
 }
 
 static void close_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
@@ -159,8 +179,10 @@ static void close_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	*view = NULL;
 	for (size_t i = 0; i < readings[s->reading].n_fds; i++) {
 		int *fd = &d->nbd_fds[readings[s->reading].first_fd + i];
-		if (*fd >= 0)
+		if (*fd >= 0) {
 			end_connection(*fd);
+			(void)close(*fd);
+		}
 		*fd = -1;
 	}
 	if (old)

@@ -265,6 +265,30 @@ class HungInThePause(KillTest):
         self.assertIn("all of it has been undone", stderr)
 
 
+class StoppedInTheUpload(KillTest):
+    def test_the_guest_is_not_held_up(self):
+        """Replies that nobody reads would hold up a drain, and so the guest: the guard sees to it."""
+        disk = Disk(64 * MIB, fmt="raw")
+        guest = self.guest(disk)
+        for offset in range(0, disk.size, 8 * MIB):
+            guest.write(disk, offset, 8 * MIB, 0x55)
+        before = guest.state()
+        started = guest.snapshot("--method", "stream", "--speed", "10G")
+        started.wait_for(lambda event: event["event"] == "state" and
+                         event["state"] == "image_uploading")
+        started.signal(signal.SIGSTOP)
+        time.sleep(24)  # the guard waits for 20 s
+        began = time.monotonic()
+        guest.monitor.command("stop")  # drains all
+        guest.monitor.command("cont")
+        self.assertLess(time.monotonic() - began, 10)
+        started.signal(signal.SIGCONT)
+        self.assertEqual(started.wait(), 6, started.describe())
+        self.assertIn("has stood still", started.stderr)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
 class PauseDeadline(KillTest):
     def setUp(self):
         if not self.METHOD:
