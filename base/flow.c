@@ -42,11 +42,18 @@ static void start_step(struct flow *f)
 
 static void undo_step(struct flow *f)
 {
-	const struct flow_step *step = &f->steps[--f->at];
+	const struct flow_step *step = &f->steps[f->at - 1];
 
-	if (!step->undo || !applies(f, step) || (step->when == UNDO_ON_FAILURE && !flow_failed(f)))
+	if (!step->undo || !applies(f, step) ||
+		(step->when == UNDO_ON_FAILURE && !flow_failed(f))) {
+		f->at--;
 		return;
+	}
 	f->busy = true;
+	if (f->ready && !f->asked && !f->ready(f, f->self))
+		return;
+	f->asked = false;
+	f->at--;
 	tell(f, QMPSNAP_UNDO_BEGIN, step);
 	step->undo(f, f->self);
 }
@@ -140,6 +147,16 @@ void flow_done(struct flow *f, const struct qmpsnap_error *err)
 	}
 	if (!f->pumping)
 		pump(f);
+}
+
+void flow_undo_ready(struct flow *f, const struct qmpsnap_error *err)
+{
+	assert(f->busy && f->unwinding);
+	if (err && f->undo_err.code == QMPSNAP_OK)
+		f->undo_err = *err;
+	f->asked = true;
+	f->busy = false;
+	pump(f);
 }
 
 void flow_cancel(struct flow *f, const struct qmpsnap_error *why)

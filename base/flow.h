@@ -22,6 +22,10 @@ typedef bool flow_applies_fn(const void *self);
 struct flow_step;
 typedef void flow_watch_fn(void *self, enum qmpsnap_phase phase, const struct flow_step *step);
 
+/* Asked right before each undo: whether what undos need is there.  False: it will call
+ * flow_undo_ready(), later. */
+typedef bool flow_ready_fn(struct flow *f, void *self);
+
 /* The end of everything, undos included.  May free the struct that holds the flow. */
 typedef void flow_end_fn(struct flow *f, void *self);
 
@@ -47,9 +51,11 @@ struct flow {
 	void *self; /* what the steps work on; the caller's */
 	flow_end_fn *end;
 	flow_watch_fn *watch; /* may be NULL */
+	flow_ready_fn *ready; /* NULL; the owner may set it while the flow runs */
 	struct qmpsnap_error err; /* the first failure; code OK: none */
 	struct qmpsnap_error undo_err; /* the first failure among the undos */
 	bool unwinding, busy, pumping, held;
+	bool asked; /* the undo under way has its `ready` */
 };
 
 /* Runs the whole table; `f` may hold garbage. */
@@ -72,6 +78,9 @@ void flow_release(struct flow *f);
 
 /* Reports the end of the running start or undo; NULL means well. */
 void flow_done(struct flow *f, const struct qmpsnap_error *err);
+
+/* Lets the undo begin that `ready` has held up; `err` (NULL: none) is kept as an undo's. */
+void flow_undo_ready(struct flow *f, const struct qmpsnap_error *err);
 
 /* Records `why` as the flow's error and hurries the running step.  No effect when the flow has
  * failed already or is on its way back. */

@@ -106,9 +106,8 @@ static void on_fd_removed(struct json_object *result, const struct qmpsnap_error
 {
 	struct snapshot_disk *d = data;
 
-	(void)result;
-	(void)err; /* "not found" is well; it may go with its last user */
-	disk_done(d->snapshot, NULL);
+	(void)result; /* it was there a moment ago, so that a refusal isn't "not found" */
+	disk_done(d->snapshot, snapshot_qemu_is_gone(d->snapshot) ? NULL : err);
 }
 
 static void on_fdsets(struct json_object *result, const struct qmpsnap_error *err, void *data)
@@ -116,7 +115,10 @@ static void on_fdsets(struct json_object *result, const struct qmpsnap_error *er
 	struct snapshot_disk *d = data;
 	char name[NAME_NODE_BYTES];
 
-	(void)err;
+	if (err) {
+		disk_done(d->snapshot, snapshot_qemu_is_gone(d->snapshot) ? NULL : err);
+		return;
+	}
 	disk_node(d->snapshot, d, d->scratch_role, name);
 	for (size_t i = 0; i < json_length(result); i++) {
 		struct json_object *set = json_object_array_get_idx(result, i);

@@ -43,6 +43,8 @@ enum {
 	SNAPSHOT_STALL_MS = 30 * 60 * 1000, /* a store may take its time to confirm */
 	SNAPSHOT_SILENCE_MS = 20000, /* of a main process that may leave replies unread */
 	SNAPSHOT_PAUSE_MS = 5000, /* the guard ends a main process that holds the guest longer */
+	SNAPSHOT_PAUSED_COMMAND_MS = 3000, /* of each command meanwhile, so that it seldom has to */
+	SNAPSHOT_FROZEN_COMMAND_MS = 10000, /* of the instant's while file systems are frozen */
 };
 
 struct snapshot_disk {
@@ -177,6 +179,8 @@ struct qmpsnap_snapshot {
 	bool check_reads; /* danger_of_wide_reads() */
 	bool by_paths; /* no descriptor can be passed to QEMU, over TCP: it gets paths */
 	bool released; /* the monitor was given up, and isn't ours again */
+	bool regained; /* a monitor that QEMU had closed was asked for anew */
+	int lost_pid; /* the QEMU that closed it; 0: unknown */
 	bool out_of_reach; /* it couldn't be had again: QEMU may still use what is ours */
 
 	/* What of ours may stand. */
@@ -188,11 +192,14 @@ struct qmpsnap_snapshot {
 	bool is_guard; /* this process undoes for a dead one */
 	bool keep_server; /* recover: no export of ours stood, or a foreign one does */
 	enum nbd_server server;
+	bool stop_refused, close_refused; /* by QEMU, once: of the server, of its descriptor */
+	bool delete_refused; /* of an export */
 	char *server_folder; /* holds the NBD socket until the connections stand */
 	int listen_fd;
 	unsigned retake_ms; /* the back-off of taking a released monitor again */
 	bool stopped; /* our `stop` may stand without its `cont` */
 	bool continuing; /* our `cont` was sent */
+	unsigned n_refused_conts; /* by QEMU, in the undo */
 	bool stop_answered; /* from then on a RESUME that isn't ours ends our pause */
 	bool resumed_by_others; /* before the instant; it wasn't running when inspected */
 	bool shut_down; /* the guest was, or QEMU is about to end */
@@ -289,6 +296,9 @@ void disk_delete_node(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const
 /* Our name for a node, export or descriptor of a disk. */
 void disk_node(const struct qmpsnap_snapshot *s, const struct snapshot_disk *d, const char *role,
 	char node[static NAME_NODE_BYTES]);
+
+/* The deadline of a command of the instant: shorter than the guard's. */
+unsigned snapshot_instant_ms(const struct qmpsnap_snapshot *s);
 
 /* A one-shot timer for the running step. */
 void snapshot_after(struct qmpsnap_snapshot *s, unsigned ms, snapshot_fn *fn);

@@ -80,6 +80,12 @@ static void on_deleted(struct json_object *result, const struct qmpsnap_error *e
 	on_disk_reply(result, err, d);
 }
 
+/* What went with QEMU is undone; but a node that a step deletes has something to write yet. */
+static bool is_undone_with_qemu(const struct qmpsnap_snapshot *s)
+{
+	return s->flow.unwinding && snapshot_qemu_is_gone(s);
+}
+
 /* A node that QEMU doesn't know is what an undo wants; any other refusal is its error.  QEMU tells
  * the two apart only in its wording, so the nodes are asked for instead. */
 static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)
@@ -88,7 +94,7 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 	struct qmpsnap_snapshot *s = d->snapshot;
 	const size_t n = json_length(result);
 
-	if (err && !snapshot_qemu_is_gone(s)) {
+	if (err && !is_undone_with_qemu(s)) {
 		d->node_stands = true;
 		disk_done(s, err);
 		return;
@@ -107,7 +113,7 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 
 void disk_delete_node(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const char *role)
 {
-	if (snapshot_qemu_is_gone(s)) {
+	if (!s->qmp || is_undone_with_qemu(s)) {
 		disk_done(s, NULL);
 		return;
 	}
@@ -115,6 +121,13 @@ void disk_delete_node(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const
 	disk_node(s, d, role, d->doomed);
 	json_put_bool(args, "flat", true);
 	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, d);
+}
+
+unsigned snapshot_instant_ms(const struct qmpsnap_snapshot *s)
+{
+	if (s->stopped)
+		return SNAPSHOT_PAUSED_COMMAND_MS;
+	return s->freeze.in_doubt ? SNAPSHOT_FROZEN_COMMAND_MS : 0;
 }
 
 /* ---- The timer ---- */

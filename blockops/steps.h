@@ -30,6 +30,9 @@ flow_applies_fn release_applies;
 /* Whether QEMU can be given what it needs; over TCP only if it runs on this host.  REFUSED. */
 bool monitor_reaches(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
+/* steps_regain.c: a monitor that QEMU has closed, had again for the undo */
+flow_ready_fn monitor_regain;
+
 /* steps_guard.c */
 flow_fn guard_begin, guard_dismiss;
 flow_applies_fn guard_applies;

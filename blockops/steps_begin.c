@@ -64,6 +64,7 @@ void monitor_open(struct flow *f, void *self)
 	const struct qmp_options options = {.has_fd = s->monitor_fd >= 0, .fd = s->monitor_fd};
 	struct qmpsnap_error err;
 
+	f->ready = monitor_regain;
 	s->monitor_fd = -1;
 	if (!monitor_connect(s, &options, on_ready, &err))
 		flow_done(f, &err);

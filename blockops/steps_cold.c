@@ -64,9 +64,20 @@ static void on_status_after(struct json_object *result, const struct qmpsnap_err
 	end_copy(s, err);
 }
 
+/* While nobody says that the guest is held on purpose. */
+static void ask_status(struct qmpsnap_snapshot *s, qmp_reply_fn *reply)
+{
+	struct qmp_request *request = qmp_request_new("query-status", NULL);
+
+	if (request)
+		qmp_send(s->qmp, request, snapshot_instant_ms(s), reply, s);
+	else
+		qmp_execute(s->qmp, "query-status", NULL, reply, s); /* has a reserve */
+}
+
 static void after_copies(struct qmpsnap_snapshot *s)
 {
-	qmp_execute(s->qmp, "query-status", NULL, on_status_after, s);
+	ask_status(s, on_status_after);
 }
 
 static void copy_disks(struct qmpsnap_snapshot *s, const struct qmpsnap_error *changed)
@@ -105,7 +116,7 @@ void cold_copy(struct flow *f, void *self)
 
 	(void)f;
 	s->holding = true;
-	qmp_execute(s->qmp, "query-status", NULL, on_status_before, s);
+	ask_status(s, on_status_before);
 }
 
 /* The end of a copy that was given up comes through the disk loop. */

@@ -230,28 +230,41 @@ static void delete_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 		qmp_execute(s->qmp, "query-block-exports", NULL, on_listed, d);
 }
 
-static bool any_export(const struct qmpsnap_snapshot *s, struct json_object *exports)
+/* How many of ours QEMU has, and of those how many it doesn't let go of already. */
+static size_t count_exports(
+	const struct qmpsnap_snapshot *s, struct json_object *exports, size_t *n_staying)
 {
+	size_t n = 0;
+
+	*n_staying = 0;
 	for (size_t i = 0; i < s->n_disks; i++) {
-		if (find_export(&s->disks[i], READ_VIEW, exports) ||
-			find_export(&s->disks[i], READ_SCRATCH, exports) ||
-			find_export(&s->disks[i], HOLD_SIZE, exports))
-			return true;
+		for (unsigned reading = READ_VIEW; reading <= HOLD_SIZE; reading++) {
+			struct json_object *export = find_export(&s->disks[i], reading, exports);
+			n += export != NULL;
+			*n_staying += export && !json_flag(export, "shutting-down", false);
+		}
 	}
-	return false;
+	return n;
 }
 
 static void ask_for_exports(struct qmpsnap_snapshot *s);
+static void delete_view_exports(struct qmpsnap_snapshot *s);
 
 static void on_exports(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 	const uint64_t waited_ms = (uv_hrtime() - s->wait_from_ns) / 1000000;
+	size_t n_staying;
+	const size_t n = count_exports(s, result, &n_staying);
 
 	if (err && !snapshot_qemu_is_gone(s) && s->disk_err.code == QMPSNAP_OK)
 		s->disk_err = *err;
-	if (err || !any_export(s, result)) {
+	if (err || n == 0 || (n == n_staying && s->delete_refused)) {
 		flow_done(&s->flow, &s->disk_err);
+	} else if (n_staying > 0 && !s->delete_refused) { /* it is tried once more */
+		s->delete_refused = true;
+		s->disk_err = (struct qmpsnap_error){0};
+		delete_view_exports(s);
 	} else if (waited_ms > EXPORT_GONE_MS) {
 		error_set(&s->disk_err, QMPSNAP_DEADLINE,
 			"QEMU hasn't let go of our NBD export within %u s", EXPORT_GONE_MS / 1000);

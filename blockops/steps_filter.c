@@ -124,7 +124,7 @@ static void switch_drive(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	struct qmp_request *request = d->switch_request;
 
 	d->switch_request = NULL;
-	qmp_send(s->qmp, request, 0, on_switched, d);
+	qmp_send(s->qmp, request, snapshot_instant_ms(s), on_switched, d);
 }
 
 void drives_switch(struct flow *f, void *self)

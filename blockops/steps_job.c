@@ -171,7 +171,7 @@ void jobs_begin(struct flow *f, void *self)
 
 	(void)f;
 	s->transaction_request = NULL;
-	qmp_send(s->qmp, request, 0, on_begun, s);
+	qmp_send(s->qmp, request, snapshot_instant_ms(s), on_begun, s);
 }
 
 static void on_timer_closed(struct qmpsnap_snapshot *s)

@@ -92,13 +92,20 @@ static void on_cancelled(struct json_object *result, const struct qmpsnap_error 
 	copying_done(d->snapshot, &mine);
 }
 
+/* What a frozen guest's disks still lack is little; a guest that isn't frozen writes on. */
+static unsigned end_ms(const struct qmpsnap_snapshot *s)
+{
+	if (s->stopped)
+		return MIRROR_PAUSED_END_MS;
+	return s->freeze.in_doubt ? SNAPSHOT_FROZEN_COMMAND_MS : MIRROR_END_MS;
+}
+
 static void on_late(struct qmpsnap_snapshot *s)
 {
 	struct qmpsnap_error err;
 
-	error_set(&err, QMPSNAP_DEADLINE, "the rest of the copy wasn't done within %d s%s",
-		(s->stopped ? MIRROR_PAUSED_END_MS : MIRROR_END_MS) / 1000,
-		s->stopped ? ", while the guest had to stand still" : "");
+	error_set(&err, QMPSNAP_DEADLINE, "the rest of the copy wasn't done within %u s%s",
+		end_ms(s) / 1000, s->stopped ? ", while the guest had to stand still" : "");
 	error_hint(&err, "the method stream doesn't depend on how fast a copy is made");
 	copying_done(s, &err);
 }
@@ -109,7 +116,7 @@ void mirror_end(struct flow *f, void *self)
 
 	(void)f;
 	copying_begin(s, on_event);
-	snapshot_after(s, s->stopped ? MIRROR_PAUSED_END_MS : MIRROR_END_MS, on_late);
+	snapshot_after(s, end_ms(s), on_late);
 	for (size_t i = 0; i < s->n_disks; i++) {
 		struct snapshot_disk *d = &s->disks[i];
 		struct qmp_request *request = d->switch_request;

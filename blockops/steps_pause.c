@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+enum { REFUSED_CONT_MS = 200, REFUSED_CONTS_MOST = 10 };
+
 /* ---- pause ---- */
 
 bool pause_applies(const void *self)
@@ -48,23 +50,25 @@ static void on_status_before(
 	s->stop_request = NULL;
 	s->stopped = true; /* before the answer: a lost answer is undone too */
 	s->stopped_ns = uv_hrtime();
-	qmp_send(s->qmp, stop, 0, on_stopped, s);
+	qmp_send(s->qmp, stop, SNAPSHOT_PAUSED_COMMAND_MS, on_stopped, s);
 }
 
 void guest_pause(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
+	struct qmp_request *before = qmp_request_new("query-status", NULL);
 
 	s->stop_request = qmp_request_new("stop", NULL);
 	s->status_request = qmp_request_new("query-status", NULL);
 	s->cont_request = qmp_request_new("cont", NULL);
-	if (!s->stop_request || !s->status_request || !s->cont_request) {
+	if (!before || !s->stop_request || !s->status_request || !s->cont_request) {
 		struct qmpsnap_error err;
+		qmp_request_free(before);
 		error_no_memory(&err);
 		flow_done(f, &err);
 		return;
 	}
-	qmp_execute(s->qmp, "query-status", NULL, on_status_before, s);
+	qmp_send(s->qmp, before, SNAPSHOT_PAUSED_COMMAND_MS, on_status_before, s);
 }
 
 void pause_over(struct qmpsnap_snapshot *s)
@@ -151,7 +155,7 @@ static void on_status_at_end(
 	}
 	s->cont_request = NULL;
 	s->continuing = true;
-	qmp_send(s->qmp, cont, 0, on_resumed, s);
+	qmp_send(s->qmp, cont, SNAPSHOT_PAUSED_COMMAND_MS, on_resumed, s);
 }
 
 void guest_resume(struct flow *f, void *self)
@@ -161,7 +165,7 @@ void guest_resume(struct flow *f, void *self)
 
 	(void)f;
 	s->status_request = NULL;
-	qmp_send(s->qmp, status, 0, on_status_at_end, s);
+	qmp_send(s->qmp, status, SNAPSHOT_PAUSED_COMMAND_MS, on_status_at_end, s);
 }
 
 /* ---- Undo ---- */
@@ -171,6 +175,11 @@ bool pause_waits_on(const struct qmpsnap_snapshot *s, const struct qmpsnap_error
 	return err && err->code == QMPSNAP_DEADLINE && s->stopped && !snapshot_qemu_is_gone(s);
 }
 
+static void unpause_again(struct qmpsnap_snapshot *s)
+{
+	guest_unpause(&s->flow, s);
+}
+
 static void on_unpaused(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
@@ -178,6 +187,12 @@ static void on_unpaused(struct json_object *result, const struct qmpsnap_error *
 	(void)result;
 	if (pause_waits_on(s, err)) {
 		guest_unpause(&s->flow, s);
+		return;
+	}
+	/* A refusal may pass; a guest that stands still is worth some tries. */
+	if (err && !snapshot_qemu_is_gone(s) && s->n_refused_conts < REFUSED_CONTS_MOST) {
+		s->n_refused_conts++;
+		snapshot_after(s, REFUSED_CONT_MS, unpause_again);
 		return;
 	}
 	if (!err)

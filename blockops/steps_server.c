@@ -183,13 +183,20 @@ int server_connect(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 
 /* ---- Undo ---- */
 
+static void close_passed_fd(struct qmpsnap_snapshot *s);
+
+/* QEMU refuses an unknown name, which is what is wanted, and any other failure alike: a second
+ * refusal is taken for the first kind.  Whether QEMU is gone the next step sees. */
 static void on_fd_closed(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
-	/* An unknown name is what is wanted; whether QEMU is gone the next step sees. */
 	(void)result;
-	(void)err;
+	if (err && !s->close_refused) {
+		s->close_refused = true;
+		close_passed_fd(s);
+		return;
+	}
 	flow_done(&s->flow, &s->disk_err);
 }
 
@@ -209,14 +216,22 @@ static void close_passed_fd(struct qmpsnap_snapshot *s)
 	qmp_execute(s->qmp, "closefd", args, on_fd_closed, s);
 }
 
+/* "not running" is well: somebody, or a guard before us, has stopped it.  It is told from other
+ * refusals by asking again, as with the descriptor. */
 static void on_stopped(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
 	(void)result;
-	/* "not running" is well: somebody, or a guard before us, has stopped it. */
-	if (err && !snapshot_qemu_is_gone(s) && !qmp_error_class(s->qmp)[0])
-		s->disk_err = *err;
+	if (err && !snapshot_qemu_is_gone(s)) {
+		if (!qmp_error_class(s->qmp)[0]) {
+			s->disk_err = *err;
+		} else if (!s->stop_refused) {
+			s->stop_refused = true;
+			qmp_execute(s->qmp, "nbd-server-stop", NULL, on_stopped, s);
+			return;
+		}
+	}
 	s->server = SERVER_NONE;
 	close_passed_fd(s);
 }

@@ -286,6 +286,8 @@ void client_end(struct qmp_client *c, const struct qmpsnap_error *why)
 	c->why = *why;
 	if (!was_ready && why->code == QMPSNAP_QEMU)
 		c->why.code = QMPSNAP_REFUSED;
+	/* A guard has duplicates, and QEMU serves the next client when this one has left. */
+	(void)shutdown(c->fd, SHUT_RDWR);
 	disconnect(c);
 	request_fail_all(c, &c->why);
 	if (c->state == CLIENT_CLOSING)

@@ -2,6 +2,7 @@
  *
  * The runner at its edges; test_flow_matrix.c walks through all faults.
  */
+#include "base/error.h"
 #include "base/flow.h"
 #include "suite.h"
 
@@ -45,6 +46,49 @@ START_TEST(an_empty_table_ends_well)
 
 	flow_run(&f, NULL, 0, NULL, ended, NULL);
 	ck_assert_uint_eq(n_ended, 1);
+}
+END_TEST
+
+static unsigned n_asked;
+static bool undo_is_held_up;
+
+static bool ask_ready(struct flow *f, void *self)
+{
+	ck_assert_ptr_eq(f->self, self);
+	ck_assert(f->unwinding);
+	n_asked++;
+	undo_is_held_up = n_asked == 1;
+	return !undo_is_held_up;
+}
+
+static void start_asking(struct flow *f, void *self)
+{
+	f->ready = ask_ready;
+	count_up(f, self);
+}
+
+/* The first undo waits, the second doesn't. */
+START_TEST(an_undo_waits_until_it_is_ready)
+{
+	static const struct flow_step steps[] = {
+		{.start = start_asking, .undo = count_up, .when = UNDO_ALWAYS},
+		{.start = count_up},
+		{.start = count_up, .undo = count_up, .when = UNDO_ALWAYS},
+	};
+	struct qmpsnap_error err;
+	struct flow f;
+
+	error_set(&err, QMPSNAP_QEMU, "gone");
+	flow_run(&f, steps, 3, NULL, ended, NULL);
+	ck_assert_uint_eq(n_asked, 1);
+	ck_assert(undo_is_held_up);
+	ck_assert_uint_eq(count, 3);
+	ck_assert_uint_eq(n_ended, 0);
+	flow_undo_ready(&f, &err);
+	ck_assert_uint_eq(n_asked, 2);
+	ck_assert_uint_eq(count, 5);
+	ck_assert_uint_eq(n_ended, 1);
+	ck_assert_int_eq(f.undo_err.code, QMPSNAP_QEMU);
 }
 END_TEST
 
@@ -157,6 +201,7 @@ static Suite *suite(void)
 
 	tcase_add_test(t, a_long_table_needs_no_stack);
 	tcase_add_test(t, an_empty_table_ends_well);
+	tcase_add_test(t, an_undo_waits_until_it_is_ready);
 	tcase_add_test(t, applies_is_asked_again_before_the_undo);
 	tcase_add_test(t, a_watcher_may_cancel_at_the_beginning);
 	tcase_add_test(t, a_held_step_starts_when_released);
