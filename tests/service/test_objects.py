@@ -133,8 +133,7 @@ class ObjectTest(unittest.TestCase):
         self.assertEqual((done.status, done.code), (0, 0), str(done))
         name = f"/{self.container}/{prefix}web_1-{done.id}"
         self.assertEqual({path for path in swift.objects()
-                          if path.startswith(f"/{self.container}/")},
-                         {name + ".raw", name + ".json"})
+                          if path.startswith(f"/{self.container}/")}, {name + ".raw", name + ".json"})
         status, data = swift.call("GET", urllib.request.quote(name + ".raw"))
         self.assertEqual((status, len(data)), (200, size))
         self.assertEqual(hashlib.sha512(data).hexdigest(), done.sha512)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stores http: and https: with a real server that takes a PUT: Swift, its login in a header."""
+"""The stores http: and https: with a real server that takes a PUT: Swift, whose login is a header."""
 import hashlib
 import pathlib
 import shutil

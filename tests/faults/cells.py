@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cells: each step of each table, each fault, with an undo that works and one that fails once.
+
+The tables are list_steps'; which messages a step exchanges, and with whom, a run without a fault
+shows. So a new step has its cells without being named here."""
+import signal
+import subprocess
+
+from qemu import Fault
+
+FAULTS = ("error", "silence", "garbage", "closed", "kill-qemu", "500", "gone", "full", "interrupt",
+          "terminate", "kill-main", "stop", "kill-both")
+SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill-main": signal.SIGKILL,
+           "stop": signal.SIGSTOP, "kill-both": signal.SIGKILL}
+ON_QEMU = ("qmp", "agent", "nbd")
+SPEED = 10  # of the clocks where a deadline has to be met
+
+
+class Config:
+    """A guest and a command line; the first of a table's that comes by a step has its cells."""
+
+    def __init__(self, table, name, options, disks=2, version=(10, 0, 13), status="running",
+                 before=(), offline=False, same=True):
+        self.table, self.name, self.options, self.disks = table, name, list(options), disks
+        self.version, self.status, self.before, self.offline = version, status, before, offline
+        self.same = same  # whether two runs make the same images
+
+
+STALL = ("--stall-timeout", "120s")
+ALWAYS = ("--zero-scan", "always", "--quiesce", "require", *STALL)
+CONFIGS = (
+    Config("filter", "filter", ("--method", "stream", "--flavour", "filter", "--release-monitor",
+                                *ALWAYS)),
+    Config("job", "job", ("--method", "stream", "--flavour", "job", "--scratch-limit", "4M",
+                          *ALWAYS)),
+    Config("backup", "backup", ("--method", "backup", "--release-monitor", *ALWAYS)),
+    Config("backup", "backup beside another's NBD server", ALWAYS,
+           before=(("nbd-server-start", {}),)),
+    Config("mirror", "mirror", ("--method", "mirror", "--release-monitor", *ALWAYS)),
+    Config("cold", "cold", ("--method", "cold", "--release-monitor", *ALWAYS)),
+    Config("offline", "offline", ("--zero-scan", "always", *STALL), disks=1, offline=True),
+    Config("offline", "offline to vmdk", ("--format", "vmdk", *STALL), disks=1, offline=True,
+           same=False),  # qemu-img numbers them
+)
+
+
+class Cell:
+    """A config, a step, a fault; `why_not` says why it makes no sense; one that is `pending`
+    may fail."""
+
+    def __init__(self, config, step, fault, undo_fails, first=1):
+        self.config, self.step, self.fault, self.undo_fails = config, step, fault, undo_fails
+        self.first = first
+        self.channel = None
+        self.why_not = self.pending = None
+        self.speed = SPEED if fault in ("silence", "stop", "gone", "500", "closed", "garbage") \
+            else 1
+
+    @property
+    def name(self):
+        undo = " and the undo fails once" if self.undo_fails else ""
+        at = f"#{self.first}" if self.first > 1 else ""
+        return f"{self.config.name}: {self.step}{at}: {self.fault}{undo}"
+
+    def faults(self):
+        """To be armed."""
+        number = SIGNALS.get(self.fault, 0)
+        kind = "signal" if number else self.fault
+        made = [Fault(self.step, kind, channel=self.channel, first=self.first,
+                      signal_number=number,
+                      victims="both" if self.fault == "kill-both" else "main")]
+        if self.undo_fails:
+            step = "recover" if self.fault == "kill-both" else self.step
+            made += [Fault(step, "error", phase="undo", channel="qmp", modifying=True),
+                     Fault(step, "error", phase="undo", channel="agent", modifying=True),
+                     Fault(step, "500", phase="undo", channel="service", modifying=True)]
+        return made
+
+    def decide(self, baseline):
+        """Where it strikes, or why not at all."""
+        talks = {channel: baseline.counts.get(("begin", self.step, channel), (0, 0))[0]
+                 for channel in (*ON_QEMU, "service", "job")}
+        with_qemu = next((channel for channel in ON_QEMU if talks[channel]), None)
+        self.channel = with_qemu or ("service" if talks["service"] else "announcement")
+        if self.fault in ("error", "silence", "garbage", "closed"):
+            self.channel = with_qemu
+            if not with_qemu:
+                self.why_not = "it asks nothing of QEMU or the agent" + (
+                    ": see the service's columns" if talks["service"] else "")
+        elif self.fault == "500":
+            self.channel = "service"
+            if not talks["service"]:
+                self.why_not = "it asks nothing of the service"
+        elif self.fault == "gone":
+            self.channel = "service" if talks["service"] else "announcement"
+        elif self.fault == "full":
+            self.channel = "announcement"
+            if not baseline.writes.get(self.step) and not talks["nbd"] and not talks["job"]:
+                self.why_not = "nothing is written to the host's disk in it"
+        elif self.fault == "kill-qemu" and self.config.offline:
+            self.decide_child(baseline)
+        if self.channel and self.first > talks.get(self.channel, 1) and self.first > 1:
+            self.why_not = "it exchanges fewer messages"
+
+    def decide_child(self, baseline):
+        """No QEMU: the programs that read the image file."""
+        self.channel = "announcement"
+        if self.step in baseline.children:
+            self.fault = "kill-child"
+        else:
+            self.why_not = "no program of QEMU's runs in it"
+
+
+def tables(binary):
+    """{table: [(step, has a start, undo)]}"""
+    lines = subprocess.run([binary], check=True, capture_output=True, text=True).stdout.splitlines()
+    found = {}
+    for line in lines:
+        table, step, start, undo = line.split()
+        found.setdefault(table, []).append((step, start == "start", undo))
+    return found
+
+
+def cells_of(table_steps, baselines):
+    """(cells, what no config comes by). `baselines` is [(config, outcome)]."""
+    cells, missing = [], []
+    for table, steps in table_steps.items():
+        if table == "recover":
+            continue
+        for step, _start, _undo in steps:
+            found = next(((config, outcome) for config, outcome in baselines
+                          if config.table == table and
+                          ("main", "begin", step) in outcome.order), None)
+            if found is None:
+                missing.append(f"{table}: {step}")
+                continue
+            for fault in FAULTS:
+                for undo_fails in (False, True):
+                    cell = Cell(found[0], step, fault, undo_fails)
+                    cell.decide(found[1])
+                    cells.append(cell)
+    return cells, missing

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must be true after a cell."""
+
+KILLED = -9
+CODES = {
+    "error": (3, 4, 6, 8), "silence": (3, 4, 6, 7, 8), "garbage": (3, 4, 6, 8),
+    "closed": (3, 4, 6, 8), "kill-qemu": (3, 4, 6, 8), "kill-child": (3, 4, 6), "500": (3, 5),
+    "gone": (3, 5), "full": (3, 4, 5, 6), "interrupt": (130,), "terminate": (143,),
+    "kill-main": (KILLED,), "kill-both": (KILLED,), "stop": (KILLED, 0, 1, 3, 4, 5, 7, 8),
+}
+
+
+def rest(state):
+    return {key: value for key, value in state.items() if key not in ("status", "frozen")}
+
+
+def judge(cell, outcome, digests):
+    """The complaints; `digests` are those of the images of an undisturbed run."""
+    found = []
+    if outcome.late:
+        found.append("it didn't end")
+    found += outcome.wrong
+    code = outcome.code
+    recovered_code = outcome.recovered[0] if outcome.recovered else None
+    judge_guest(cell, outcome, found)
+    judge_rest(cell, outcome, recovered_code, found)
+    judge_images(cell, outcome, digests, found)
+    judge_words(cell, outcome, found)
+    for folder, files in outcome.left.items():
+        # `qmpsnap status` removes dead runs' sockets; a lock's file stays, the lock doesn't.
+        if folder == "state" and code == KILLED:
+            files = [path for path in files if not path.endswith(".sock")]
+        if files:
+            found.append(f"left in {folder}: {', '.join(files)}")
+    if code not in CODES[cell.fault] and code != 9 and not (code == 0 and all_is_well(outcome)):
+        found.append(f"exit code {code}")
+    return found
+
+
+def all_is_well(outcome):
+    """The snapshot was taken all the same."""
+    return outcome.code == 0
+
+
+def judge_guest(cell, outcome, found):
+    """As before, and without anybody's help."""
+    if len(outcome.states) < 2 or outcome.states[1] is None:
+        return
+    before, after = outcome.states[:2]
+    if cell.fault == "kill-both":
+        after = outcome.states[-1]
+    for key in ("status", "frozen"):
+        if before[key] != after[key]:
+            found.append(f"the guest's {key} is {after[key]}")
+
+
+def judge_rest(cell, outcome, recovered_code, found):
+    if len(outcome.states) < 2 or outcome.states[1] is None:
+        return
+    before, after = outcome.states[:2]
+    if rest(before) == rest(after):
+        return
+    changed = ", ".join(f"{key}: {after[key]}" for key in rest(after) if after[key] != before[key])
+    said = outcome.code == 9 or (outcome.code == KILLED and
+                                 (cell.fault == "kill-both" or "not all" in outcome.stderr))
+    if not said:
+        found.append(f"left and not said: {changed}")
+    last = outcome.states[-1]
+    if last is None or rest(last) != rest(before):
+        now = last and {key: last[key] for key in last if last[key] != before[key]}
+        found.append(f"left after recover (exit code {recovered_code}): {now}")
+
+
+def judge_images(cell, outcome, digests, found):
+    kept = [record for record in outcome.records.values()]
+    whole = [record for record in kept if record["status"] == "active" and
+             record.get("qmpsnap_verified")]
+    if outcome.code == 0:
+        if len(whole) != cell.config.disks or len(kept) != len(whole):
+            found.append(f"exit code 0 with {len(whole)} of {len(kept)} images")
+        elif cell.config.same and sorted(record["os_hash_value"] for record in whole) != digests:
+            found.append("the images aren't those of an undisturbed run")
+    elif kept:
+        if outcome.result and outcome.result["images"] and code_of_flow(outcome) == 0 and \
+                len(whole) == len(kept) == cell.config.disks:
+            return  # they are good; what failed is an undo
+        published = len(whole) == cell.config.disks == len(kept)
+        if published and cell.step == "publish" and outcome.code == KILLED:
+            return
+        found.append(f"{len(kept)} images are left ({len(whole)} of them whole)")
+
+
+def code_of_flow(outcome):
+    """0 when all but an undo went well."""
+    error = outcome.result["error"]
+    undo = error and error["undo_error"]
+    return 0 if not error or (undo and undo["message"] == error["message"]) else outcome.code
+
+
+def judge_words(cell, outcome, found):
+    if outcome.code is None or outcome.code < 0:
+        return
+    result = outcome.result
+    if result is None:
+        found.append("no result line")
+        return
+    if result["exit_code"] != outcome.code:
+        found.append(f"the result says {result['exit_code']}, the exit code is {outcome.code}")
+    error = result["error"]
+    if outcome.code and not (error and error["message"]):
+        found.append("no message")
+    if cell.fault == "error" and outcome.code and "the test made" not in outcome.stderr and \
+            cell.channel == "qmp":
+        found.append(f"the message doesn't say what QEMU said: {outcome.stderr.strip()}")

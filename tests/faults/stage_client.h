@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * stage_client.h - what the hooked programs tell the test that watches them, tests/faults/stage.py,
+ * and what it has them do.
+ */
+#ifndef TESTS_FAULTS_STAGE_CLIENT_H
+#define TESTS_FAULTS_STAGE_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Says where the table's run is ("begin upload") and waits until the stage is done with it; it may
+ * kill this process meanwhile.  Without a stage (no $FAULTS_STAGE, or it is gone) no effect. */
+void stage_announce(const char *phase, const char *step);
+
+/* Whether the file system is full from now on; counts what was written, for the stage to know
+ * which steps write. */
+bool stage_disk_is_full(void);
+
+/* How many times as fast as the clock the programs' own clocks run ($FAULTS_SPEED). */
+uint64_t stage_speed(void);
+
+#endif
