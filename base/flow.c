@@ -137,7 +137,7 @@ void flow_done(struct flow *f, const struct qmpsnap_error *err)
 	f->busy = false;
 	tell(f, f->unwinding ? QMPSNAP_UNDO_END : QMPSNAP_END, &f->steps[f->at]);
 	if (f->unwinding) {
-		if (failed && f->undo_err.code == QMPSNAP_OK)
+		if (failed && f->n_undo_errs++ == 0)
 			f->undo_err = *err;
 	} else if (!flow_failed(f)) {
 		if (failed)

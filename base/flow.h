@@ -53,7 +53,8 @@ struct flow {
 	flow_watch_fn *watch; /* may be NULL */
 	flow_ready_fn *ready; /* NULL; the owner may set it while the flow runs */
 	struct qmpsnap_error err; /* the first failure; code OK: none */
-	struct qmpsnap_error undo_err; /* the first failure among the undos */
+	struct qmpsnap_error undo_err; /* the first failure among the undos, */
+	unsigned n_undo_errs; /* of so many */
 	bool unwinding, busy, pumping, held;
 	bool asked; /* the undo under way has its `ready` */
 };

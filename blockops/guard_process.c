@@ -18,6 +18,7 @@ struct guard_process {
 	int control_fd;
 	struct taken_run run;
 	qmpsnap_open_store_fn *open_store;
+	bool hampered; /* it lacks what some undo needs */
 	int exit_code;
 };
 
@@ -50,7 +51,10 @@ static void on_agent_closed(void *data)
 static void on_thawed(const struct qmpsnap_error *err, void *data)
 {
 	struct guard_process *g = data;
+	const struct flow *f = &g->run.s->flow;
 
+	if (!err && !g->hampered && f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT)
+		g->exit_code = QMPSNAP_OK; /* that was all that was left */
 	if (!err)
 		log_line(QMPSNAP_LOG_WARNING,
 			"the guest's file systems, which run %s had left frozen, are thawed",
@@ -101,6 +105,7 @@ static void reopen_store(struct guard_process *g)
 	g->run.s->store = g->open_store(&g->loop, g->run.s->store_spec, &err);
 	if (g->run.s->store)
 		return;
+	g->hampered = true;
 	g->exit_code = QMPSNAP_UNDO;
 	log_line(QMPSNAP_LOG_WARNING, "images may be left, since the store can't be opened: %s",
 		err.message);
@@ -117,6 +122,7 @@ static void take_over_agent(struct guard_process *g)
 	g->run.s->freeze.agent = g->run.s->agent;
 	if (g->run.s->agent)
 		return;
+	g->hampered = true;
 	g->exit_code = QMPSNAP_UNDO;
 	log_line(QMPSNAP_LOG_WARNING, "the guest may be left frozen: %s", err.message);
 }
@@ -131,6 +137,7 @@ static void take_over_monitor(struct guard_process *g)
 	g->run.s->qmp = qmp_adopt(&g->loop, g->run.monitor_fd, NULL, on_lost, g, &err);
 	if (g->run.s->qmp)
 		return;
+	g->hampered = true;
 	g->exit_code = QMPSNAP_UNDO;
 	log_line(QMPSNAP_LOG_WARNING, "the monitor can't be taken over: %s", err.message);
 }

@@ -15,6 +15,7 @@ import builds
 import images
 import tool
 from lab import MIB, Disk, LabTest
+from test_killed import lame_guard
 from tool import FAULTY, GUARD
 
 FREEZE, THAW = "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"
@@ -107,9 +108,9 @@ class RealAgent(LabTest):
         self.assertNotIn("needs_recovery", features)
         self.assertEqual(check.returncode, 0, check.stdout)
 
-    def start_faulty(self, guest, fault, step):
+    def start_faulty(self, guest, fault, step, guard=GUARD):
         run = subprocess.Popen(
-            [FAULTY, fault, step, guest.address, f"dir:{guest.store}", GUARD,
+            [FAULTY, fault, step, guest.address, f"dir:{guest.store}", guard,
              f"unix:{guest.qga}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True,
             env={"TMPDIR": str(guest.scratch), "XDG_RUNTIME_DIR": str(guest.scratch),
@@ -127,6 +128,22 @@ class RealAgent(LabTest):
                 stderr = run.stderr.read()  # until the guard, too, has ended
                 self.assertEqual(run.wait(), -signal.SIGKILL, stderr)
                 self.assertIn("all of it has been undone", stderr)
+                self.assert_thawed(guest)
+                self.assert_nothing_left(guest, before)
+
+    def test_recovered_while_frozen(self):
+        """Main process and guard killed: the journal says that file systems may be frozen."""
+        guest = self.file_guest(Disk(8 * MIB))
+        before = guest.state()
+        for fault, step in (("kill-after", "freeze"), ("kill-after", "instant")):
+            with self.subTest(fault=fault, step=step):
+                run = self.start_faulty(guest, fault, step, lame_guard(guest))
+                stderr = run.stderr.read()
+                self.assertEqual(run.wait(), -signal.SIGKILL, stderr)
+                code, out, stderr = tool.run(
+                    "recover", "--qmp", guest.address, env=guest.tool_env())
+                self.assertEqual(code, 0, stderr)
+                self.assertIn("is undone", out)
                 self.assert_thawed(guest)
                 self.assert_nothing_left(guest, before)
 
@@ -265,7 +282,9 @@ class PlayedAgent(LabTest):
         while guest.state() != before or any(guest.scratch.iterdir()):
             self.assertLess(time.monotonic(), end, "the guard undoes nothing")
             time.sleep(0.2)
-        self.assertEqual(tool.run("recover", "--qmp", guest.address)[0], 0)
+        code, _, said = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 3, said)  # the guard is at it
+        self.assertIn("at work on this guest", said)
         played.answers[THAW] = 2
         started.wait()  # until the guard has ended, too
         self.assertIn("are thawed", started.stderr)

@@ -8,12 +8,12 @@ import time
 import unittest
 
 import tool
-from test_killed import KillTest, RecoverTest
+from test_killed import KillTest, RecoverTest, lame_guard
 
 
 class JournalTest(RecoverTest):
     def kill(self, guest, step, when="after"):
-        code, stderr = self.faulty(guest, f"kill-{when}", step, self.lame_guard(guest))
+        code, stderr = self.faulty(guest, f"kill-{when}", step, lame_guard(guest))
         self.assertEqual(code, -signal.SIGKILL, stderr)
 
     def begun(self, guest):

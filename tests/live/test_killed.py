@@ -115,17 +115,19 @@ class KilledInMirror(Killed):
     METHOD = {"method": "mirror"}
 
 
+def lame_guard(guest):
+    """A guard that only says that it is ready: killed too, before it could do anything."""
+    path = guest.folder / "lame-guard"
+    path.write_text("#!/usr/bin/env python3\nimport socket\n"
+                    "s = socket.socket(fileno=3)\ns.setblocking(True)\ns.send(b'{\"record\":\"ready\"}')\n"
+                    "while s.recv(1 << 20): pass\n")
+    path.chmod(0o755)
+    return path
+
+
 class RecoverTest(KillTest):
     """The guard killed too, before it could do anything: a guard that only says it is ready.  And
     no journal is left: what others, or nobody, have one of is found by its names."""
-
-    def lame_guard(self, guest):
-        path = guest.folder / "lame-guard"
-        path.write_text("#!/usr/bin/env python3\nimport socket\n"
-                        "s = socket.socket(fileno=3)\ns.setblocking(True)\ns.send(b'{\"record\":\"ready\"}')\n"
-                        "while s.recv(1 << 20): pass\n")
-        path.chmod(0o755)
-        return path
 
     def forget(self, guest):
         for journal in (guest.state_folder / "journal").iterdir():
@@ -138,7 +140,7 @@ class RecoverTest(KillTest):
 
     def recover_after_each(self, steps, **options):
         guest = self.two_disks(**options)
-        lame = self.lame_guard(guest)
+        lame = lame_guard(guest)
         before = guest.state()
         for step in steps:
             with self.subTest(step=step):
@@ -187,7 +189,7 @@ class Recovered(RecoverTest):
         """Without a journal nobody knows whose pause it is."""
         guest = self.two_disks()
         before = guest.state()
-        code, stderr = self.faulty(guest, "kill-after", "instant", self.lame_guard(guest))
+        code, stderr = self.faulty(guest, "kill-after", "instant", lame_guard(guest))
         self.assertEqual(code, -signal.SIGKILL, stderr)
         self.assertEqual(guest.monitor.status(), "paused")
         self.forget(guest)
