@@ -3,6 +3,7 @@
 set(layers base qmp blockops upload images)
 foreach(layer IN LISTS layers)
   list(APPEND objects $<TARGET_OBJECTS:qmpsnap_${layer}>)
+  list(APPEND layer_targets qmpsnap_${layer})
 endforeach()
 set(library_needs PkgConfig::libuv PkgConfig::json_c PkgConfig::libcurl PkgConfig::libnbd
   PkgConfig::libcrypto PkgConfig::yaml_0_1 PkgConfig::expat m)
@@ -25,7 +26,7 @@ add_custom_command(OUTPUT ${archive}
   COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${whole}
   COMMAND ${CMAKE_COMMAND} -E rm -f ${archive}
   COMMAND ${CMAKE_AR} rcs ${archive} ${whole}
-  DEPENDS ${objects} COMMAND_EXPAND_LISTS VERBATIM)
+  DEPENDS ${layer_targets} COMMAND_EXPAND_LISTS VERBATIM) # make knows no other target's objects
 add_custom_target(qmpsnap_static ALL DEPENDS ${archive})
 
 configure_file(${CMAKE_CURRENT_LIST_DIR}/qmpsnap.pc.in ${PROJECT_BINARY_DIR}/qmpsnap.pc @ONLY)
