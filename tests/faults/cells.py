@@ -9,9 +9,9 @@ import subprocess
 from qemu import Fault
 
 FAULTS = ("error", "silence", "garbage", "closed", "kill-qemu", "500", "gone", "full", "interrupt",
-          "terminate", "kill-main", "stop", "kill-both")
+          "terminate", "kill-main", "stop", "kill-both", "kill-all")  # all: a container's end
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill-main": signal.SIGKILL,
-           "stop": signal.SIGSTOP, "kill-both": signal.SIGKILL}
+           "stop": signal.SIGSTOP, "kill-both": signal.SIGKILL, "kill-all": signal.SIGKILL}
 ON_QEMU = ("qmp", "agent", "nbd")
 SPEED = 10  # of the clocks where a deadline has to be met
 
@@ -68,9 +68,9 @@ class Cell:
         kind = "signal" if number else self.fault
         made = [Fault(self.step, kind, channel=self.channel, first=self.first,
                       signal_number=number,
-                      victims="both" if self.fault == "kill-both" else "main")]
+                      victims=self.fault.removeprefix("kill-") if number else "main")]
         if self.undo_fails:
-            step = "recover" if self.fault == "kill-both" else self.step
+            step = "recover" if self.fault in ("kill-both", "kill-all") else self.step
             made += [Fault(step, "error", phase="undo", channel="qmp", modifying=True),
                      Fault(step, "error", phase="undo", channel="agent", modifying=True),
                      Fault(step, "500", phase="undo", channel="service", modifying=True)]

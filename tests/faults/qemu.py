@@ -143,6 +143,8 @@ class Qemu:
             os.kill(os.getpid(), signal.SIGKILL)
         elif fault.kind == "signal":
             send_signals(fault, self.main, self.guard)
+            if fault.victims == "all":
+                os.kill(os.getpid(), signal.SIGKILL)
 
     # ---- the monitor
 
@@ -404,7 +406,7 @@ class Qemu:
 
 def send_signals(fault, main, guard):
     """To the main process, or to it and its guard at once."""
-    victims = [main] + ([guard] if fault.victims == "both" and guard else [])
+    victims = [main] + ([guard] if fault.victims in ("both", "all") and guard else [])
     if len(victims) > 1:  # neither sees the other's end
         for pid in victims:
             os.kill(pid, signal.SIGSTOP)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import traceback
 
 from model import DATA_BYTES, DISK_BYTES, Model
 from qemu import Fault, Qemu, send_signals
@@ -79,24 +80,20 @@ class Stage:
                 model.server = -1
             else:
                 model.run(command, arguments)
-        qemu = Qemu(model, self.folder, theirs, [
-            fault for fault in self.faults if fault.channel in ("qmp", "agent", "nbd")])
+        faults = [fault for fault in self.faults if fault.channel in ("qmp", "agent", "nbd")]
         self.qemu_pid = os.fork()
         if self.qemu_pid == 0:
             try:
                 os.setsid()
                 self.control.close()
-                qemu.serve()
+                # Here: who listens is who a client takes for QEMU (SO_PEERCRED).
+                Qemu(model, self.folder, theirs, faults).serve()
             except BaseException:  # pylint: disable=broad-except
-                import traceback
                 with open(self.folder / "qemu.log", "w", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
             finally:
                 os._exit(0)
         theirs.close()
-        for key in list(qemu.selector.get_map().values()):
-            key.fileobj.close()
-        qemu.selector.close()
 
     def ask_qemu(self, order):
         """None when it is gone."""
@@ -132,6 +129,8 @@ class Stage:
         """Does it; returns what becomes of a request."""
         if fault.kind == "signal":
             send_signals(fault, self.main.pid, self.guard_pid())
+            if fault.victims == "all" and self.qemu_pid:
+                os.kill(self.qemu_pid, signal.SIGKILL)
             self.note_stop(fault)
         elif fault.kind == "gone":
             self.service.close()
@@ -306,6 +305,10 @@ class Stage:
         """What is left, and what recover makes of it."""
         answer = self.ask_qemu({"order": "state"})
         self.outcome.states.append(answer["state"] if answer else None)
+        if answer is None and self.qemu_pid:  # else it would be a zombie to recover
+            os.kill(self.qemu_pid, signal.SIGKILL)
+            os.waitpid(self.qemu_pid, 0)
+            self.qemu_pid = None
         if answer:
             self.outcome.wrong = answer["wrong"]
             for phase, step, channel, messages, changing in answer["counts"]:
