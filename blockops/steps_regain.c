@@ -10,7 +10,11 @@
 #include <signal.h>
 #include <string.h>
 
-enum { REGAIN_MS = 10000 };
+enum {
+	REGAIN_MS = 10000,
+	DYING_MS = 3000, /* a process that ends closes its sockets before it is gone */
+	LOOK_MS = 100,
+};
 
 /* Nothing of ours is in QEMU before the guard's step, nor, but for a pause, once the copies are
  * made. */
@@ -20,9 +24,11 @@ static bool is_needed(const struct qmpsnap_snapshot *s)
 	       s->address.kind != QMP_FD && s->flow.at > method_step_index(s->table, "guard");
 }
 
-static bool is_gone(int pid)
+static bool is_gone(const struct qmpsnap_snapshot *s)
 {
-	return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
+	if (identity_is_known(&s->qemu))
+		return !identity_is_alive(&s->qemu);
+	return s->lost_pid > 0 && kill(s->lost_pid, 0) < 0 && errno == ESRCH;
 }
 
 static void fail(struct qmpsnap_snapshot *s, const struct qmpsnap_error *why)
@@ -70,15 +76,26 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 	}
 }
 
+static void look_whether_gone(struct qmpsnap_snapshot *s)
+{
+	const uint64_t waited_ms = (uv_hrtime() - s->wait_from_ns) / 1000000;
+
+	if (is_gone(s))
+		flow_undo_ready(&s->flow, NULL);
+	else if (waited_ms < DYING_MS)
+		snapshot_after(s, LOOK_MS, look_whether_gone);
+	else
+		fail(s, &s->disk_err);
+}
+
 static void on_ready(const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
 	if (err) {
-		if (is_gone(s->lost_pid))
-			flow_undo_ready(&s->flow, NULL);
-		else
-			fail(s, err);
+		s->disk_err = *err;
+		s->wait_from_ns = uv_hrtime();
+		look_whether_gone(s);
 		return;
 	}
 	log_line(QMPSNAP_LOG_WARNING,
@@ -104,7 +121,7 @@ bool monitor_regain(struct flow *f, void *self)
 		return true;
 	s->regained = true;
 	s->lost_pid = qmp_peer_pid(lost);
-	if (is_gone(s->lost_pid))
+	if (is_gone(s))
 		return true;
 	qmp_unsubscribe(lost, &s->on_event);
 	if (!monitor_connect(s, &options, on_ready, &err)) { /* nobody listens: QEMU has ended */

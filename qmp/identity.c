@@ -23,14 +23,16 @@ static bool read_text(const char *path, char *text, size_t size)
 	return len > 0;
 }
 
-/* The second field, a file's name in parentheses, may hold anything, parentheses included. */
+/* False also of one that has ended and waits for its parent.  The second field, a file's name in
+ * parentheses, may hold anything, parentheses included. */
 static bool start_of(pid_t pid, uint64_t *ticks)
 {
 	char path[48], text[1024];
 	const char *at;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (!read_text(path, text, sizeof(text)) || !(at = strrchr(text, ')')))
+	if (!read_text(path, text, sizeof(text)) || !(at = strrchr(text, ')')) ||
+		strncmp(at, ") Z", 3) == 0 || strncmp(at, ") X", 3) == 0)
 		return false;
 	for (int field = 2; at && field < 22; field++)
 		at = strchr(at + 1, ' ');

@@ -94,6 +94,9 @@ START_TEST(a_process_that_ended_is_known_as_such)
 	ck_assert(!identity_equals(&id, &other));
 	ck_assert(!identity_is_alive(&other));
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	siginfo_t info;
+	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	ck_assert(!identity_is_alive(&id)); /* a zombie */
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 	ck_assert(!identity_is_alive(&id));
 	identity_of_process(pid, &id);
