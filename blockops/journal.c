@@ -91,7 +91,8 @@ bool journal_write(struct journal *journal, struct json_object *record, struct q
 		return true;
 	}
 	(void)ftruncate(journal->fd, journal->length_bytes);
-	return fail(journal, QMPSNAP_INTERNAL, errnum, "written", err);
+	const bool full = errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG;
+	return fail(journal, full ? QMPSNAP_VIEW : QMPSNAP_INTERNAL, errnum, "written", err);
 }
 
 int journal_sync(const struct journal *journal)

@@ -35,8 +35,8 @@ bool journal_open(
 bool journal_create(struct journal *journal, struct qmpsnap_error *err);
 
 /* Appends a line; `record` stays the caller's.  It is the kernel's then, so this process may be
- * killed; the host may crash once journal_sync() has ended.  False: *err (INTERNAL), and the file
- * is as it was. */
+ * killed; the host may crash once journal_sync() has ended.  False: *err (VIEW: the disk is full;
+ * else INTERNAL), and the file is as it was. */
 bool journal_write(struct journal *journal, struct json_object *record, struct qmpsnap_error *err);
 
 /* fdatasync(2): blocks, so it is for another thread.  0 or an errno. */

@@ -76,7 +76,7 @@ static uint64_t socket_of_peer(int fd)
 		return 0;
 	const uint64_t born =
 		(uint64_t)status.stx_btime.tv_sec * 1000000000 + status.stx_btime.tv_nsec;
-	return (status.stx_ino ^ born << 16) >> 1 | 1;
+	return (status.stx_ino ^ born << 16) & INT64_MAX;
 }
 
 static void identity_of_unix(int fd, pid_t pid, struct identity *id)

@@ -5,7 +5,7 @@ KILLED = -9
 CODES = {
     "error": (3, 4, 6, 8), "silence": (3, 4, 6, 7, 8), "garbage": (3, 4, 6, 8),
     "closed": (3, 4, 6, 8), "kill-qemu": (3, 4, 6, 8), "kill-child": (3, 4, 6), "500": (3, 5),
-    "gone": (3, 5), "full": (1, 3, 4, 5, 6), "interrupt": (130,), "terminate": (143,),
+    "gone": (3, 5), "full": (3, 4, 5, 6), "interrupt": (130,), "terminate": (143,),
     "kill-main": (KILLED,), "kill-both": (KILLED,), "kill-all": (KILLED,), "stop": (KILLED, 0, 1, 3, 4, 5, 6, 7, 8),
 }
 
