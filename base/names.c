@@ -92,7 +92,7 @@ void name_for_file(char file[static NAME_FILE_BYTES], const char *name)
 {
 	size_t n = 0;
 
-	for (; name[n] && n < NAME_FILE_BYTES - 1; n++) {
+	for (; n < NAME_FILE_BYTES - 1 && name[n]; n++) {
 		const unsigned char c = (unsigned char)name[n];
 		const bool plain = (c < 128 && isalnum(c)) || c == '-' || c == '_' || c == '.';
 		file[n] = (char)(plain && !(n == 0 && c == '.') ? c : '_');
