@@ -52,6 +52,7 @@ struct taken_run {
 	char began[NAME_TIME_BYTES];
 	pid_t main_pid;
 	int monitor_fd, agent_fd; /* -1: none came with it */
+	bool is_whole; /* the run itself was told, with all that undoing it takes */
 	bool published, farewell, left;
 };
 

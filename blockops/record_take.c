@@ -101,8 +101,9 @@ static bool take_run(
 		if (!take_disk(&s->disks[i], json_object_array_get_idx(disks, i)))
 			return false;
 	}
-	return s->table && copy_text(&s->store_spec, json_string(record, "store")) &&
-	       copy_text(&s->qga_address, json_string(record, "agent"));
+	run->is_whole = s->table && copy_text(&s->store_spec, json_string(record, "store")) &&
+			copy_text(&s->qga_address, json_string(record, "agent"));
+	return run->is_whole;
 }
 
 /* Once the folder alone, before the file is made, and once both. */
@@ -144,9 +145,13 @@ static void take_released(struct taken_run *run, struct json_object *record)
 /* Other tables of methods begin as the first one did, so what has begun stays what it was. */
 static bool take_method(struct taken_run *run, struct json_object *record)
 {
-	run->s->table = method_table_by_key(json_string(record, "method"));
+	const struct method_table *table = method_table_by_key(json_string(record, "method"));
+
+	if (!table)
+		return false;
+	run->s->table = table;
 	run->s->server_refused = true;
-	return run->s->table != NULL;
+	return true;
 }
 
 static bool take_step(struct taken_run *run, struct json_object *record)
@@ -227,7 +232,7 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		return false;
 	if (strcmp(kind, "run") == 0)
 		return take_run(run, record, fds, n_fds);
-	if (run->s->n_disks == 0) /* the first one is the run */
+	if (!run->is_whole) /* the first one is the run */
 		return strcmp(kind, "end") == 0 && (run->farewell = true);
 	if (strcmp(kind, "method") == 0)
 		return take_method(run, record);

@@ -96,7 +96,7 @@ static int open_run(const struct journal_recovery *o, int folder, const char *na
 	if (!journal_read(journal, take_record, run, &broken))
 		log_line(QMPSNAP_LOG_WARNING, "%s; what stands before it is gone by",
 			broken.message);
-	if (run->s->n_disks > 0 && is_chosen(o, run))
+	if (run->is_whole && is_chosen(o, run))
 		return 1;
 	if (run->s->n_disks == 0 && journal->length_bytes == 0)
 		journal_remove(journal); /* killed before it had begun anything */
