@@ -47,6 +47,7 @@ static void undo_step(struct flow *f)
 	if (!step->undo || !applies(f, step) ||
 		(step->when == UNDO_ON_FAILURE && !flow_failed(f))) {
 		f->at--;
+		f->again = false;
 		return;
 	}
 	f->busy = true;
@@ -129,6 +130,21 @@ void flow_release(struct flow *f)
 		pump(f);
 }
 
+/* Lack of memory passes: what lacked it is undone once more. */
+static void undone(struct flow *f, const struct qmpsnap_error *err)
+{
+	const bool failed = err && err->code != QMPSNAP_OK;
+
+	if (failed && err->code == QMPSNAP_INTERNAL && !f->again) {
+		f->again = true;
+		f->at++;
+		return;
+	}
+	f->again = false;
+	if (failed && f->n_undo_errs++ == 0)
+		f->undo_err = *err;
+}
+
 void flow_done(struct flow *f, const struct qmpsnap_error *err)
 {
 	const bool failed = err && err->code != QMPSNAP_OK;
@@ -137,8 +153,7 @@ void flow_done(struct flow *f, const struct qmpsnap_error *err)
 	f->busy = false;
 	tell(f, f->unwinding ? QMPSNAP_UNDO_END : QMPSNAP_END, &f->steps[f->at]);
 	if (f->unwinding) {
-		if (failed && f->n_undo_errs++ == 0)
-			f->undo_err = *err;
+		undone(f, err);
 	} else if (!flow_failed(f)) {
 		if (failed)
 			f->err = *err;
@@ -152,7 +167,7 @@ void flow_done(struct flow *f, const struct qmpsnap_error *err)
 void flow_undo_ready(struct flow *f, const struct qmpsnap_error *err)
 {
 	assert(f->busy && f->unwinding);
-	if (err && f->undo_err.code == QMPSNAP_OK)
+	if (err && f->n_undo_errs++ == 0)
 		f->undo_err = *err;
 	f->asked = true;
 	f->busy = false;

@@ -7,7 +7,8 @@
  * Rules that the runner keeps:
  * - `start` and `undo` each end in exactly one flow_done(), at once or later.
  * - A step that failed or was cancelled is undone too, since its effect is in doubt; so every
- *   undo is idempotent, and "not found" is success to it.
+ *   undo is idempotent, and "not found" is success to it.  One that fails for lack of memory
+ *   (INTERNAL) is run once more.
  * - The first error wins.  Undo errors are kept aside and never stop the unwinding.
  * - The runner allocates nothing: rollback can't fail for lack of memory.
  */
@@ -57,6 +58,7 @@ struct flow {
 	unsigned n_undo_errs; /* of so many */
 	bool unwinding, busy, pumping, held;
 	bool asked; /* the undo under way has its `ready` */
+	bool again; /* the undo under way is its second, after an INTERNAL error */
 };
 
 /* Runs the whole table; `f` may hold garbage. */

@@ -27,13 +27,26 @@ int64_t json_int(struct json_object *object, const char *key, int64_t otherwise)
 bool json_flag(struct json_object *object, const char *key, bool otherwise);
 size_t json_length(struct json_object *array); /* 0 when it isn't an array */
 
+/* Build what is to be sent.  None says whether it went well: what misses something for lack of
+ * memory has no text any more (json_text()), so that a command is sent whole or not at all.  An
+ * `object` or `array` that is NULL for the same reason is fine. */
+
+/* An object; what stands for it otherwise takes nothing and has no text. */
+struct json_object *json_new(void);
+
+/* `value` is the object's from then on; NULL: it couldn't be made. */
+void json_put(struct json_object *object, const char *key, struct json_object *value);
+void json_append(struct json_object *array, struct json_object *value);
+void json_put_null(struct json_object *object, const char *key);
+
 /* Add a copy of `value` (NULL: nothing is added). */
 void json_put_string(struct json_object *object, const char *key, const char *value);
 void json_put_int(struct json_object *object, const char *key, int64_t value);
 void json_put_uint(struct json_object *object, const char *key, uint64_t value);
 void json_put_bool(struct json_object *object, const char *key, bool value);
 
-/* Compact text, valid as long as the object; NULL only without memory. */
+/* Compact text, valid as long as the object; NULL for none, and
+ * without memory, now or when it was built. */
 const char *json_text(struct json_object *object);
 
 #endif

@@ -13,7 +13,7 @@ void copy_job_name(const struct snapshot_disk *d, char name[static NAME_NODE_BYT
 /* "stop" and "enospc" as a policy would hold the job, and with it the guest's writes. */
 struct json_object *copy_job_arguments(const struct snapshot_disk *d)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	const uint64_t speed = speed_of_job(d->snapshot);
 	char name[NAME_NODE_BYTES];
 
@@ -82,7 +82,7 @@ static void on_dismissed(struct json_object *result, const struct qmpsnap_error 
 
 void copy_job_dismiss(struct snapshot_disk *d)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	char name[NAME_NODE_BYTES];
 
 	copy_job_name(d, name);
@@ -118,7 +118,7 @@ static void set_speeds(struct qmpsnap_snapshot *s, uint64_t speed)
 		struct snapshot_disk *d = &s->disks[i];
 		if (d->job_over || snapshot_qemu_is_gone(s))
 			continue;
-		struct json_object *args = json_object_new_object();
+		struct json_object *args = json_new();
 		copy_job_name(d, name);
 		json_put_string(args, "device", name);
 		json_put_uint(args, "speed", speed);

@@ -143,6 +143,8 @@ static void on_readable(uv_poll_t *handle, int status, int events)
 	for (size_t i = 0; i < n_fds; i++)
 		close(fds[i]);
 	json_object_put(record);
+	if (got < 0) /* it lives, but can't be understood */
+		kill(guard->pid, SIGKILL);
 	if (got <= 0) {
 		on_gone(guard);
 	} else if (!guard->is_ready) {
@@ -249,7 +251,7 @@ void guard_end(struct guard *guard, guard_closed_fn *closed, void *data)
 		close_handles(guard);
 		return;
 	}
-	struct json_object *record = json_object_new_object();
+	struct json_object *record = json_new();
 	json_put_string(record, "record", "end");
 	(void)guard_tell(guard, record, NULL, 0, &ignored);
 	uv_timer_start(&guard->timer, on_timer, GUARD_END_MS, 0);

@@ -166,15 +166,19 @@ static void parse_version(struct guest *guest, struct json_object *reply)
 	guest->package = json_string(reply, "package");
 }
 
-void guest_parse_basic(struct guest *guest, const char *command, struct json_object *reply)
+bool guest_parse_basic(struct guest *guest, const char *command, struct json_object *reply)
 {
 	if (!guest->basics && !(guest->basics = json_object_new_object()))
-		return;
+		return false;
 	if (strcmp(command, "query-qmp-schema") == 0) {
 		qmp_caps_parse(&guest->caps, reply);
-		return; /* a megabyte that nobody needs again */
+		return true; /* a megabyte that nobody needs again */
 	}
-	json_object_object_add(guest->basics, command, json_object_get(reply));
+	/* What is taken from it is borrowed. */
+	if (json_object_object_add(guest->basics, command, json_object_get(reply)) < 0) {
+		json_object_put(reply);
+		return false;
+	}
 	if (strcmp(command, "query-name") == 0) {
 		guest->name = json_string(reply, "name");
 	} else if (strcmp(command, "query-uuid") == 0) {
@@ -187,6 +191,7 @@ void guest_parse_basic(struct guest *guest, const char *command, struct json_obj
 	} else if (strcmp(command, "query-iothreads") == 0) {
 		guest->has_iothreads = json_length(reply) > 0;
 	}
+	return true;
 }
 
 void guest_free(struct guest *guest)
@@ -233,10 +238,10 @@ static struct json_object *chain_to_json(struct json_object *image)
 		image = json_member(image, "backing-image", json_type_object);
 		if (!image)
 			break;
-		struct json_object *link = json_object_new_object();
+		struct json_object *link = json_new();
 		json_put_string(link, "format", json_string(image, "format"));
 		json_put_string(link, "filename", json_string(image, "filename"));
-		json_object_array_add(chain, link);
+		json_append(chain, link);
 	}
 	return chain;
 }
@@ -244,7 +249,7 @@ static struct json_object *chain_to_json(struct json_object *image)
 static struct json_object *method_to_json(
 	const struct guest *guest, const struct guest_disk *disk, enum method method)
 {
-	struct json_object *json = json_object_new_object();
+	struct json_object *json = json_new();
 	char reason[METHOD_REASON_BYTES];
 
 	json_put_bool(json, "possible", method_takes(method, guest, disk, false, reason));
@@ -263,15 +268,15 @@ static void methods_to_json(
 		method_to_json(guest, disk, by_job ? METHOD_JOB : METHOD_FILTER);
 
 	json_put_string(stream, "flavour", by_filter ? "filter" : by_job ? "job" : NULL);
-	json_object_object_add(json, "stream", stream);
-	json_object_object_add(json, "backup", method_to_json(guest, disk, METHOD_BACKUP));
-	json_object_object_add(json, "mirror", method_to_json(guest, disk, METHOD_MIRROR));
-	json_object_object_add(json, "cold", method_to_json(guest, disk, METHOD_COLD));
+	json_put(json, "stream", stream);
+	json_put(json, "backup", method_to_json(guest, disk, METHOD_BACKUP));
+	json_put(json, "mirror", method_to_json(guest, disk, METHOD_MIRROR));
+	json_put(json, "cold", method_to_json(guest, disk, METHOD_COLD));
 }
 
 static struct json_object *disk_to_json(const struct guest *guest, const struct guest_disk *disk)
 {
-	struct json_object *json = json_object_new_object();
+	struct json_object *json = json_new();
 
 	json_put_string(json, "id", disk->id);
 	json_put_string(json, "qdev", disk->qdev);
@@ -283,13 +288,15 @@ static struct json_object *disk_to_json(const struct guest *guest, const struct 
 	json_put_string(json, "filename", disk->filename);
 	json_put_uint(json, "virtual_size_bytes", disk->virtual_size_bytes);
 	json_put_uint(json, "allocated_bytes", disk->allocated_bytes);
-	json_object_object_add(json, "backing", chain_to_json(disk->image));
+	json_put(json, "backing", chain_to_json(disk->image));
 	json_put_bool(json, "inserted", disk->inserted);
 	json_put_bool(json, "read_only", disk->read_only);
 	json_put_bool(json, "removable", disk->removable);
 	json_put_bool(json, "encrypted", disk->encrypted);
-	json_object_object_add(
-		json, "iothread", disk->iothread ? json_object_new_string(disk->iothread) : NULL);
+	if (disk->iothread)
+		json_put_string(json, "iothread", disk->iothread);
+	else
+		json_put_null(json, "iothread");
 	json_put_bool(json, "block_device", disk->block_device);
 	methods_to_json(guest, disk, json);
 	return json;
@@ -297,9 +304,9 @@ static struct json_object *disk_to_json(const struct guest *guest, const struct 
 
 struct json_object *guest_to_json(const struct guest *guest)
 {
-	struct json_object *json = json_object_new_object();
+	struct json_object *json = json_new();
 	struct json_object *disks = json_object_new_array();
-	struct json_object *caps = json_object_new_object();
+	struct json_object *caps = json_new();
 	char version[160];
 
 	if (!json || !disks || !caps) {
@@ -313,7 +320,7 @@ struct json_object *guest_to_json(const struct guest *guest)
 		guest->package ? guest->package : "",
 		guest->package && guest->package[0] ? ")" : "");
 	for (size_t i = 0; i < guest->n_disks; i++)
-		json_object_array_add(disks, disk_to_json(guest, &guest->disks[i]));
+		json_append(disks, disk_to_json(guest, &guest->disks[i]));
 	for (enum qmp_cap cap = 0; cap < QMP_CAP_COUNT; cap++)
 		json_put_bool(caps, qmp_cap_name(cap), guest->caps.has[cap]);
 	json_put_int(json, "schema", 1);
@@ -321,7 +328,7 @@ struct json_object *guest_to_json(const struct guest *guest)
 	json_put_string(json, "uuid", guest->uuid);
 	json_put_string(json, "version", version);
 	json_put_string(json, "status", guest->status);
-	json_object_object_add(json, "disks", disks);
-	json_object_object_add(json, "capabilities", caps);
+	json_put(json, "disks", disks);
+	json_put(json, "capabilities", caps);
 	return json;
 }

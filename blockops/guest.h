@@ -59,8 +59,9 @@ struct guest {
  * one that isn't what QEMU's reference says, or with more than GUEST_MAX_DISKS disks. */
 bool guest_parse_block(struct guest *guest, struct json_object *reply, struct qmpsnap_error *err);
 
-/* Keeps the reply to a command and takes what it tells; a member missing leaves its default. */
-void guest_parse_basic(struct guest *guest, const char *command, struct json_object *reply);
+/* Keeps the reply to a command and takes what it tells; a member missing leaves its default.  False
+ * without memory. */
+bool guest_parse_basic(struct guest *guest, const char *command, struct json_object *reply);
 
 void guest_free(struct guest *guest);
 

@@ -93,7 +93,7 @@ static void on_answer(struct json_object *result, const struct qmpsnap_error *er
 
 static void qom_get(struct inspect *in, const char *path, const char *property)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 
 	json_put_string(args, "path", path);
 	json_put_string(args, "property", property);
@@ -143,9 +143,11 @@ static void on_query(struct json_object *result, const struct qmpsnap_error *err
 		finish(in, err);
 		return;
 	}
-	if (strcmp(command, "query-block") != 0) {
-		guest_parse_basic(in->guest, command, result);
-	} else if (!guest_parse_block(in->guest, result, &mine)) {
+	const bool well =
+		strcmp(command, "query-block") == 0
+			? guest_parse_block(in->guest, result, &mine)
+			: guest_parse_basic(in->guest, command, result) || error_no_memory(&mine);
+	if (!well) {
 		finish(in, &mine);
 		return;
 	}
@@ -161,7 +163,7 @@ static void ask_for_nodes(const struct qmpsnap_error *err, void *data)
 		finish(in, err);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	json_put_bool(args, "flat", true); /* without each node's backing chain again */
 	qmp_execute(in->qmp, queries[in->query], args, on_query, in);
 }

@@ -200,7 +200,7 @@ static void on_stats(struct json_object *result, const struct qmpsnap_error *err
 
 static void watch(struct qmpsnap_snapshot *s)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 
 	json_put_bool(args, "query-nodes", true);
 	qmp_execute(s->qmp, "query-blockstats", args, on_stats, s);
@@ -291,7 +291,7 @@ static void on_threshold_set(
 
 static void set_threshold(struct snapshot_disk *d)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	char name[NAME_NODE_BYTES];
 
 	disk_node(d->snapshot, d, "s", name);

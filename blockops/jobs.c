@@ -91,7 +91,7 @@ static void on_told(struct json_object *result, const struct qmpsnap_error *err,
 
 static void tell(struct qmpsnap_snapshot *s, const char *id, bool concluded)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 
 	json_put_string(args, concluded ? "id" : "device", id);
 	if (!concluded)

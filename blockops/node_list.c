@@ -59,7 +59,7 @@ static void go_through(struct node_list *list)
 			refuse(list, id);
 			return;
 		}
-		struct json_object *args = json_object_new_object();
+		struct json_object *args = json_new();
 		json_put_string(args, "id", id);
 		qmp_execute(list->qmp, "job-dismiss", args, on_dismissed, list);
 		return;

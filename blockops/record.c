@@ -12,7 +12,7 @@ enum { RECORD_SCHEMA = 1 };
 
 static struct json_object *new_record(const char *kind)
 {
-	struct json_object *record = json_object_new_object();
+	struct json_object *record = json_new();
 
 	json_put_string(record, "record", kind);
 	return record;
@@ -61,7 +61,7 @@ static struct json_object *disks_to_json(const struct qmpsnap_snapshot *s)
 
 	for (size_t i = 0; i < s->n_disks; i++) {
 		const struct snapshot_disk *d = &s->disks[i];
-		struct json_object *disk = json_object_new_object();
+		struct json_object *disk = json_new();
 		json_put_string(disk, "label", d->label);
 		json_put_string(disk, "qom_path", d->qom_path);
 		json_put_string(disk, "node", d->node);
@@ -69,14 +69,14 @@ static struct json_object *disks_to_json(const struct qmpsnap_snapshot *s)
 		json_put_string(disk, "image_id", d->image_id);
 		json_put_string(disk, "image_name", d->image_name);
 		json_put_int(disk, "format", d->format);
-		json_object_array_add(disks, disk);
+		json_append(disks, disk);
 	}
 	return disks;
 }
 
 static struct json_object *identity_to_json(const struct identity *id)
 {
-	struct json_object *object = json_object_new_object();
+	struct json_object *object = json_new();
 
 	json_put_int(object, "pid", id->pid);
 	json_put_uint(object, "started_ticks", id->started_ticks);
@@ -98,14 +98,14 @@ static struct json_object *run_to_json(const struct qmpsnap_snapshot *s)
 	json_put_string(record, "began", began);
 	json_put_string(record, "guest", s->guest_name);
 	json_put_string(record, "address", s->address.text);
-	json_object_object_add(record, "qemu", identity_to_json(&s->qemu));
+	json_put(record, "qemu", identity_to_json(&s->qemu));
 	json_put_string(record, "agent", s->agent ? s->qga_address : NULL);
 	json_put_int(record, "freeze_deadline_ms", s->freeze_deadline_ms);
 	json_put_int(record, "pid", getpid());
 	json_put_string(record, "store", s->store_spec);
 	json_put_string(record, "method", s->table->key);
 	json_put_bool(record, "multi", s->multi);
-	json_object_object_add(record, "disks", disks_to_json(s));
+	json_put(record, "disks", disks_to_json(s));
 	return record;
 }
 
@@ -137,9 +137,9 @@ bool record_run_for_guard(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 		if (all[i].fd < 0)
 			continue;
 		fds[n++] = all[i].fd;
-		json_object_array_add(names, json_object_new_string(all[i].name));
+		json_append(names, json_object_new_string(all[i].name));
 	}
-	json_object_object_add(record, "fds", names);
+	json_put(record, "fds", names);
 	json_put_string(record, "lock", s->lock.name);
 	return guard_tell(s->guard, record, fds, n, err);
 }

@@ -173,7 +173,7 @@ static void ask(struct recovery *r)
 		return;
 	}
 	if (r->query == 0) {
-		args = json_object_new_object();
+		args = json_new();
 		json_put_bool(args, "flat", true);
 	}
 	qmp_execute(r->qmp, queries[r->query], args, on_reply, r);
@@ -196,8 +196,12 @@ static void on_version(struct json_object *result, const struct qmpsnap_error *e
 	struct recovery *r = data;
 	struct guest guest = {0};
 
-	if (!err)
-		guest_parse_basic(&guest, "query-version", result);
+	struct qmpsnap_error mine;
+
+	if (!err && !guest_parse_basic(&guest, "query-version", result)) {
+		error_no_memory(&mine);
+		err = &mine;
+	}
 	if (!err && danger_of_listing_nodes(&guest))
 		node_list_make_safe(&r->nodes, r->qmp, true, on_safe, r);
 	else

@@ -82,7 +82,7 @@ static void add_set(struct json_object *doomed, struct json_object *records,
 	for (size_t i = 0; i < json_length(records); i++) {
 		struct json_object *record = json_object_array_get_idx(records, i);
 		if (is_counted(record, r) && strcmp(shelf_set(record), id) == 0)
-			(void)json_object_array_add(doomed, json_object_get(record));
+			json_append(doomed, json_object_get(record));
 	}
 }
 

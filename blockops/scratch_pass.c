@@ -39,7 +39,7 @@ static void on_fdset(struct json_object *result, const struct qmpsnap_error *err
 /* QEMU opens what we pass it, so it needs no right to any path. */
 void scratch_file_pass(struct snapshot_disk *d, const char *role, scratch_passed_fn *passed)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	char name[NAME_NODE_BYTES];
 
 	d->passed_fn = passed;
@@ -128,7 +128,7 @@ static void on_fdsets(struct json_object *result, const struct qmpsnap_error *er
 					 : NULL;
 		if (!opaque || strcmp(opaque, name) != 0)
 			continue;
-		struct json_object *args = json_object_new_object();
+		struct json_object *args = json_new();
 		json_put_int(args, "fdset-id", json_int(set, "fdset-id", -1));
 		qmp_execute(d->snapshot->qmp, "remove-fd", args, on_fd_removed, d);
 		return;

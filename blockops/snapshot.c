@@ -188,7 +188,7 @@ static bool take_lists(struct qmpsnap_snapshot *s, const struct qmpsnap_snapshot
 	struct qmpsnap_error *err)
 {
 	s->wanted = calloc(o->n_disks ? o->n_disks : 1, sizeof(*s->wanted));
-	s->properties = json_object_new_object();
+	s->properties = json_new();
 	if (!s->wanted || !s->properties)
 		return error_no_memory(err);
 	for (; s->n_wanted < o->n_disks; s->n_wanted++) {

@@ -102,7 +102,7 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 	for (size_t i = 0; i < n; i++) {
 		const char *node = json_string(json_object_array_get_idx(result, i), "node-name");
 		if (node && strcmp(node, d->doomed) == 0) {
-			struct json_object *args = json_object_new_object();
+			struct json_object *args = json_new();
 			json_put_string(args, "node-name", d->doomed);
 			qmp_execute(s->qmp, "blockdev-del", args, on_deleted, d);
 			return;
@@ -117,7 +117,7 @@ void disk_delete_node(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const
 		disk_done(s, NULL);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	disk_node(s, d, role, d->doomed);
 	json_put_bool(args, "flat", true);
 	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, d);

@@ -76,7 +76,7 @@ struct json_object *source_add_file(
 	const size_t i = source->n_files++;
 	source->fds[i] = fd;
 	source->paths[i] = strdup(path);
-	node = json_object_new_object();
+	node = json_new();
 	if (!source->paths[i] || !node) {
 		json_object_put(node);
 		error_no_memory(err);
@@ -90,14 +90,14 @@ struct json_object *source_add_file(
 
 struct json_object *source_format_node(const char *driver, struct json_object *file)
 {
-	struct json_object *node = json_object_new_object();
+	struct json_object *node = json_new();
 
 	if (!node) {
 		json_object_put(file);
 		return NULL;
 	}
 	json_put_string(node, "driver", driver);
-	json_object_object_add(node, "file", file);
+	json_put(node, "file", file);
 	return node;
 }
 
@@ -117,7 +117,7 @@ bool source_finish(struct source *source, struct json_object *node, struct qmpsn
 	source->name = name_of(node);
 	if (source->name && json_object_deep_copy(node, &bare, NULL) == 0) {
 		if (json_member(bare, "backing", json_type_object))
-			json_object_object_add(bare, "backing", NULL);
+			json_put_null(bare, "backing");
 		source->bare_name = name_of(bare);
 	}
 	json_object_put(bare);

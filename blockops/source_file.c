@@ -64,7 +64,7 @@ static bool add_backing(struct source *source, struct json_object *node, const c
 		if (!below)
 			return false;
 	}
-	json_object_object_add(node, "backing", below);
+	json_put(node, "backing", below);
 	return true;
 }
 
@@ -86,7 +86,7 @@ static bool add_data_file(struct source *source, struct json_object *node, const
 		error_errno(err, QMPSNAP_REFUSED, errno, "%s", beside);
 	free(beside);
 	if (below)
-		json_object_object_add(node, "data-file", below);
+		json_put(node, "data-file", below);
 	return below != NULL;
 }
 
@@ -134,7 +134,7 @@ static struct json_object *build(struct source *source, const char *path, const 
 	if (strcmp(format, "qcow2") == 0)
 		well = add_layers(source, node, path, fd, layer, err);
 	else if (source_has_backing(format)) /* a parent, if it has one, is found later */
-		json_object_object_add(node, "backing", NULL);
+		json_put_null(node, "backing");
 	else if (strcmp(format, "raw") == 0 && qcow2_header_is_there(fd))
 		log_line(QMPSNAP_LOG_WARNING,
 			"%s begins like a qcow2 file and is taken as raw, as it was said to be",

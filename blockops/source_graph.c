@@ -133,8 +133,10 @@ static bool add_child(struct walk *w, struct json_object *made, const char *name
 
 	if (child && !(below = build(w, child)))
 		return false;
-	if (child || strcmp(as, "backing") == 0)
-		json_object_object_add(made, as, below);
+	if (child)
+		json_put(made, as, below);
+	else if (strcmp(as, "backing") == 0)
+		json_put_null(made, as);
 	return true;
 }
 

@@ -7,7 +7,7 @@
 
 static void prepare(struct qmpsnap_snapshot *s, const struct qmpsnap_error *changed)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	struct json_object *actions = json_object_new_array();
 	struct qmpsnap_error err = {0};
 
@@ -15,12 +15,12 @@ static void prepare(struct qmpsnap_snapshot *s, const struct qmpsnap_error *chan
 		err = *changed;
 	copy_jobs_share(s);
 	for (size_t i = 0; i < s->n_disks; i++) {
-		struct json_object *action = json_object_new_object();
+		struct json_object *action = json_new();
 		json_put_string(action, "type", "blockdev-backup");
-		json_object_object_add(action, "data", copy_job_arguments(&s->disks[i]));
-		json_object_array_add(actions, action);
+		json_put(action, "data", copy_job_arguments(&s->disks[i]));
+		json_append(actions, action);
 	}
-	json_object_object_add(args, "actions", actions);
+	json_put(args, "actions", actions);
 	s->transaction_request = qmp_request_new("transaction", args);
 	if (!s->transaction_request && !changed)
 		error_no_memory(&err);

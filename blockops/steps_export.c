@@ -28,7 +28,7 @@ static const struct {
 
 static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	char name[NAME_NODE_BYTES];
 
 	json_put_string(args, "type", "nbd");
@@ -216,7 +216,7 @@ static void on_listed(struct json_object *result, const struct qmpsnap_error *er
 		disk_done(s, snapshot_qemu_is_gone(s) ? NULL : err);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	json_put_string(args, "id", json_string(export, "id"));
 	json_put_string(args, "mode", "hard");
 	disk_command(s, d, "block-export-del", args);

@@ -14,11 +14,11 @@ enum { CBW_TIMEOUT_S = 5 };
  * swallow what the guest frees, and one that passes it on leaves the choice to the node. */
 static void put_node_options(struct json_object *args, const struct guest_node_options *options)
 {
-	struct json_object *cache = json_object_new_object();
+	struct json_object *cache = json_new();
 
 	json_put_bool(cache, "direct", options->direct);
 	json_put_bool(cache, "no-flush", options->no_flush);
-	json_object_object_add(args, "cache", cache);
+	json_put(args, "cache", cache);
 	json_put_string(args, "discard", "unmap");
 	if (options->detect_zeroes[0])
 		json_put_string(args, "detect-zeroes", options->detect_zeroes);
@@ -26,7 +26,7 @@ static void put_node_options(struct json_object *args, const struct guest_node_o
 
 static void add_filter(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	char name[NAME_NODE_BYTES];
 
 	disk_node(s, d, "f", name);
@@ -43,7 +43,7 @@ static void add_filter(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 
 static struct json_object *switch_arguments(const struct snapshot_disk *d, const char *node)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 
 	json_put_string(args, "path", d->qom_path);
 	json_put_string(args, "property", "drive");

@@ -14,7 +14,7 @@
 static struct json_object *image_properties(const struct snapshot_disk *d)
 {
 	const struct qmpsnap_snapshot *s = d->snapshot;
-	struct json_object *properties = json_object_new_object();
+	struct json_object *properties = json_new();
 	char qemu[64];
 
 	(void)snprintf(
@@ -31,7 +31,7 @@ static struct json_object *image_properties(const struct snapshot_disk *d)
 	if (d->plaintext)
 		json_put_string(properties, "qmpsnap_plaintext", "true");
 	json_object_object_foreach(s->properties, key, value)
-		json_object_object_add(properties, key, json_object_get(value));
+		json_put(properties, key, json_object_get(value));
 	/* As Nova names them, and whatever the user's are: rotation goes by them. */
 	if (s->backup_type) {
 		json_put_string(properties, "image_type", "backup");

@@ -20,7 +20,7 @@ enum { RESERVE_LEAST_BYTES = 1024 * 1024 };
 
 static struct json_object *scratch_node(const struct snapshot_disk *d, const char *filename)
 {
-	struct json_object *raw = json_object_new_object(), *file = json_object_new_object();
+	struct json_object *raw = json_new(), *file = json_new();
 	char name[NAME_NODE_BYTES];
 
 	json_put_string(file, "driver", "file");
@@ -29,7 +29,7 @@ static struct json_object *scratch_node(const struct snapshot_disk *d, const cha
 	json_put_string(raw, "driver", "raw");
 	json_put_string(raw, "node-name", name);
 	json_put_uint(raw, "size", scratch_file_most_bytes(d));
-	json_object_object_add(raw, "file", file);
+	json_put(raw, "file", file);
 	return raw;
 }
 
@@ -91,7 +91,7 @@ void scratch_add_reserved(struct flow *f, void *self)
 
 static void add_overlay(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	struct json_object *args = json_object_new_object(), *cache = json_object_new_object();
+	struct json_object *args = json_new(), *cache = json_new();
 	char name[NAME_NODE_BYTES];
 
 	json_put_bool(cache, "no-flush", true); /* nobody reads it after a crash */
@@ -101,7 +101,7 @@ static void add_overlay(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	disk_node(s, d, "s", name);
 	json_put_string(args, "file", name);
 	json_put_string(args, "backing", d->node);
-	json_object_object_add(args, "cache", cache);
+	json_put(args, "cache", cache);
 	disk_command(s, d, "blockdev-add", args);
 }
 
@@ -115,7 +115,7 @@ void overlay_add(struct flow *f, void *self)
 
 static struct json_object *backup_action(const struct snapshot_disk *d)
 {
-	struct json_object *action = json_object_new_object(), *data = json_object_new_object();
+	struct json_object *action = json_new(), *data = json_new();
 	char name[NAME_NODE_BYTES];
 
 	json_put_string(data, "device", d->node);
@@ -126,20 +126,20 @@ static struct json_object *backup_action(const struct snapshot_disk *d)
 	json_put_string(data, "job-id", name);
 	json_put_bool(data, "auto-dismiss", false);
 	json_put_string(action, "type", "blockdev-backup");
-	json_object_object_add(action, "data", data);
+	json_put(action, "data", data);
 	return action;
 }
 
 static void prepare(struct qmpsnap_snapshot *s, const struct qmpsnap_error *changed)
 {
-	struct json_object *args = json_object_new_object(), *actions = json_object_new_array();
+	struct json_object *args = json_new(), *actions = json_object_new_array();
 	struct qmpsnap_error err = {0};
 
 	if (changed)
 		err = *changed;
 	for (size_t i = 0; i < s->n_disks; i++)
-		json_object_array_add(actions, backup_action(&s->disks[i]));
-	json_object_object_add(args, "actions", actions);
+		json_append(actions, backup_action(&s->disks[i]));
+	json_put(args, "actions", actions);
 	s->transaction_request = qmp_request_new("transaction", args);
 	if (!s->transaction_request && !changed)
 		error_no_memory(&err);

@@ -47,7 +47,7 @@ void mirror_prepare(struct flow *f, void *self)
 
 	for (size_t i = 0; i < s->n_disks && err.code == QMPSNAP_OK; i++) {
 		struct snapshot_disk *d = &s->disks[i];
-		struct json_object *args = json_object_new_object();
+		struct json_object *args = json_new();
 		copy_job_name(d, name);
 		json_put_string(args, "device", name);
 		d->switch_request = qmp_request_new("block-job-cancel", args);

@@ -178,7 +178,7 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 		qmp_close(qmp, on_attempt_closed, s);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	json_put_bool(args, "flat", true);
 	qmp_execute(qmp, "query-named-block-nodes", args, on_nodes, s);
 }

@@ -8,21 +8,21 @@
 
 static struct json_object *scratch_node(const struct snapshot_disk *d, const char *filename)
 {
-	struct json_object *node = json_object_new_object(), *raw = json_object_new_object();
-	struct json_object *file = json_object_new_object(), *cache = json_object_new_object();
+	struct json_object *node = json_new(), *raw = json_new();
+	struct json_object *file = json_new(), *cache = json_new();
 	char name[NAME_NODE_BYTES];
 
 	json_put_string(file, "driver", "file");
 	json_put_string(file, "filename", filename);
 	json_put_string(raw, "driver", "raw");
 	json_put_uint(raw, "size", d->scratch_limit_bytes);
-	json_object_object_add(raw, "file", file);
+	json_put(raw, "file", file);
 	json_put_bool(cache, "no-flush", true); /* nobody reads it after a crash */
 	disk_node(d->snapshot, d, "s", name);
 	json_put_string(node, "driver", "qcow2");
 	json_put_string(node, "node-name", name);
-	json_object_object_add(node, "cache", cache);
-	json_object_object_add(node, "file", raw);
+	json_put(node, "cache", cache);
+	json_put(node, "file", raw);
 	return node;
 }
 

@@ -110,14 +110,14 @@ static void on_started(struct json_object *result, const struct qmpsnap_error *e
 static void start_at(
 	struct qmpsnap_snapshot *s, const char *type, const char *key, const char *value)
 {
-	struct json_object *args = json_object_new_object();
-	struct json_object *address = json_object_new_object();
-	struct json_object *inner = json_object_new_object();
+	struct json_object *args = json_new();
+	struct json_object *address = json_new();
+	struct json_object *inner = json_new();
 
 	json_put_string(inner, key, value);
 	json_put_string(address, "type", type);
-	json_object_object_add(address, "data", inner);
-	json_object_object_add(args, "addr", address);
+	json_put(address, "data", inner);
+	json_put(args, "addr", address);
 	json_put_uint(args, "max-connections", s->n_disks * SNAPSHOT_FDS);
 	qmp_execute(s->qmp, "nbd-server-start", args, on_started, s);
 }
@@ -161,7 +161,7 @@ void server_start(struct flow *f, void *self)
 		start_at(s, "unix", "path", address.sun_path);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	name_node(name, s->run, "n", 0);
 	json_put_string(args, "fdname", name);
 	qmp_execute_with_fd(s->qmp, "getfd", args, s->listen_fd, on_fd_sent, s);
@@ -210,7 +210,7 @@ static void close_passed_fd(struct qmpsnap_snapshot *s)
 		flow_done(&s->flow, &s->disk_err);
 		return;
 	}
-	args = json_object_new_object();
+	args = json_new();
 	name_node(name, s->run, "n", 0);
 	json_put_string(args, "fdname", name);
 	qmp_execute(s->qmp, "closefd", args, on_fd_closed, s);

@@ -88,7 +88,7 @@ static void on_jobs(struct json_object *result, const struct qmpsnap_error *err,
 		flow_done(&s->flow, err);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	json_put_bool(args, "flat", true);
 	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, s);
 }

@@ -17,8 +17,8 @@
  * detect-zeroes what is allocated on the disk and holds only zeroes takes no room in the copy. */
 static struct json_object *target_node(const struct snapshot_disk *d, const char *filename)
 {
-	struct json_object *node = json_object_new_object(), *file = json_object_new_object();
-	struct json_object *cache = json_object_new_object();
+	struct json_object *node = json_new(), *file = json_new();
+	struct json_object *cache = json_new();
 	char name[NAME_NODE_BYTES];
 
 	json_put_string(file, "driver", "file");
@@ -27,10 +27,10 @@ static struct json_object *target_node(const struct snapshot_disk *d, const char
 	disk_node(d->snapshot, d, "t", name);
 	json_put_string(node, "driver", name_format(d->format));
 	json_put_string(node, "node-name", name);
-	json_object_object_add(node, "cache", cache);
+	json_put(node, "cache", cache);
 	if (d->snapshot->zero_scan != QMPSNAP_ZERO_SCAN_NEVER)
 		json_put_string(node, "detect-zeroes", "on");
-	json_object_object_add(node, "file", file);
+	json_put(node, "file", file);
 	return node;
 }
 
@@ -127,7 +127,7 @@ static void on_jobs(struct json_object *result, const struct qmpsnap_error *err,
 		disk_done(s, &mine);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	copy_job_name(d, name);
 	json_put_string(args, "id", name);
 	disk_command(s, d, "job-dismiss", args);

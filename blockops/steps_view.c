@@ -8,7 +8,7 @@
 
 static void add_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	struct json_object *args = json_object_new_object();
+	struct json_object *args = json_new();
 	char name[NAME_NODE_BYTES];
 
 	disk_node(s, d, "v", name);

@@ -33,7 +33,7 @@ static void on_done(const struct qmpsnap_error *err, const char *json, void *dat
 	if (err)
 		report_error(&session->errors, err);
 	if (session->options->json)
-		json_put_line(session->out, json_from_images(err, images));
+		(void)json_put_line(session->out, json_from_images(err, images));
 	else
 		images_text(session->out, session->options->command, images);
 	(void)json_object_put(images);
@@ -57,7 +57,7 @@ int command_images(uv_loop_t *loop, const struct options *options)
 		session.exit_code = (int)err.code;
 		report_error(&session.errors, &err);
 		if (options->json)
-			json_put_line(session.out, json_from_images(&err, NULL));
+			(void)json_put_line(session.out, json_from_images(&err, NULL));
 		if (session.tick.loop)
 			session_unwatch(&session);
 	}

@@ -5,15 +5,12 @@
 #include "cli/report.h"
 #include "cli/session.h"
 
-#include <string.h>
-
 static bool show(struct session *session, const char *json, struct qmpsnap_error *err)
 {
 	struct json_object *guest;
 
 	if (session->options->json) {
-		output_put(session->out, json, strlen(json));
-		output_put(session->out, "\n", 1);
+		output_printf(session->out, "%s\n", json);
 		return true;
 	}
 	guest = json_tokener_parse(json);

@@ -12,7 +12,7 @@
 
 static struct json_object *new_event(const char *event)
 {
-	struct json_object *object = json_object_new_object();
+	struct json_object *object = json_new();
 	struct timespec now;
 	char time[NAME_TIME_BYTES];
 
@@ -31,12 +31,12 @@ static void put_text(struct json_object *object, const char *key, const char *va
 {
 	char *text = value && *value ? strdup(value) : NULL;
 
-	if (text) {
+	if (text)
 		text_clean_utf8(text);
-		json_put_string(object, key, text);
-	} else {
-		json_object_object_add(object, key, NULL);
-	}
+	if (value && *value)
+		json_put(object, key, text ? json_object_new_string(text) : NULL);
+	else
+		json_put_null(object, key);
 	free(text);
 }
 
@@ -45,7 +45,7 @@ static void put_ms(struct json_object *object, const char *key, double ms)
 	char text[48];
 
 	(void)snprintf(text, sizeof(text), "%.3f", isfinite(ms) && fabs(ms) < 1e15 ? ms : 0);
-	json_object_object_add(object, key, json_object_new_double_s(strtod(text, NULL), text));
+	json_put(object, key, json_object_new_double_s(strtod(text, NULL), text));
 }
 
 static const char *phase_name(enum qmpsnap_phase phase)
@@ -120,7 +120,7 @@ struct json_object *json_from_log(enum qmpsnap_log_level level, const char *mess
 
 static struct json_object *new_image(const struct qmpsnap_image *image)
 {
-	struct json_object *object = json_object_new_object();
+	struct json_object *object = json_new();
 
 	put_text(object, "id", image->id);
 	put_text(object, "name", image->name);
@@ -139,30 +139,34 @@ static struct json_object *new_images(const struct qmpsnap_result *result)
 	struct json_object *array = json_object_new_array();
 
 	for (size_t i = 0; array && i < result->n_images; i++)
-		(void)json_object_array_add(array, new_image(&result->images[i]));
+		json_append(array, new_image(&result->images[i]));
 	return array;
 }
 
-/* NULL, which is JSON's null, on success. */
-static struct json_object *new_error(
-	const struct qmpsnap_error *err, const struct qmpsnap_error *undo, int exit_code)
+/* JSON's null on success. */
+static void put_error(struct json_object *to, const struct qmpsnap_error *err,
+	const struct qmpsnap_error *undo, int exit_code)
 {
 	const struct qmpsnap_error *main_error = err ? err : undo;
-	struct json_object *object, *left = NULL;
+	struct json_object *object;
 
-	if (!main_error)
-		return NULL;
-	object = json_object_new_object();
+	if (!main_error) {
+		json_put_null(to, "error");
+		return;
+	}
+	object = json_new();
 	json_put_int(object, "code", err ? (int)err->code : exit_code);
 	put_text(object, "message", main_error->message);
 	put_text(object, "hint", main_error->hint);
 	if (undo) {
-		left = json_object_new_object();
+		struct json_object *left = json_new();
 		put_text(left, "message", undo->message);
 		put_text(left, "hint", undo->hint);
+		json_put(object, "undo_error", left);
+	} else {
+		json_put_null(object, "undo_error");
 	}
-	json_object_object_add(object, "undo_error", left);
-	return object;
+	json_put(to, "error", object);
 }
 
 int result_exit_code(const struct qmpsnap_error *err, const struct qmpsnap_result *result)
@@ -181,7 +185,7 @@ struct json_object *json_from_result(
 	if (!object)
 		return NULL;
 	json_put_int(object, "exit_code", exit_code);
-	json_object_object_add(object, "error", new_error(err, result->undo_error, exit_code));
+	put_error(object, err, result->undo_error, exit_code);
 	put_text(object, "run", result->run);
 	put_text(object, "set", result->set);
 	put_text(object, "method", result->method);
@@ -191,7 +195,7 @@ struct json_object *json_from_result(
 	put_ms(object, "stopped_ms", result->stopped_ms);
 	put_ms(object, "total_ms", result->total_ms);
 	json_put_uint(object, "scratch_bytes", result->scratch_bytes);
-	json_object_object_add(object, "images", new_images(result));
+	json_put(object, "images", new_images(result));
 	return object;
 }
 
@@ -202,19 +206,21 @@ struct json_object *json_from_images(const struct qmpsnap_error *err, struct jso
 	if (!object)
 		return NULL;
 	json_put_int(object, "exit_code", err ? (int)err->code : QMPSNAP_OK);
-	json_object_object_add(object, "error", new_error(err, NULL, 0));
-	json_object_object_add(
-		object, "images", images ? json_object_get(images) : json_object_new_array());
+	put_error(object, err, NULL, 0);
+	json_put(object, "images", images ? json_object_get(images) : json_object_new_array());
 	return object;
 }
 
-void json_put_line(struct output *out, struct json_object *object)
+bool json_put_line(struct output *out, struct json_object *object)
 {
 	const char *text = object ? json_text(object) : NULL;
+	char *line = NULL;
+	/* In one, since half a line would spoil the next one. */
+	const int len = text ? asprintf(&line, "%s\n", text) : -1;
+	const bool well = len >= 0 && output_put(out, line, (size_t)len);
 
-	if (text) {
-		output_put(out, text, strlen(text));
-		output_put(out, "\n", 1);
-	}
+	if (len >= 0)
+		free(line);
 	json_object_put(object);
+	return well;
 }

@@ -27,7 +27,7 @@ struct json_object *json_from_images(const struct qmpsnap_error *err, struct jso
 /* The command's exit code: what is left undone wins over the error. */
 int result_exit_code(const struct qmpsnap_error *err, const struct qmpsnap_result *result);
 
-/* Writes `object` as a line and frees it; NULL writes nothing. */
-void json_put_line(struct output *out, struct json_object *object);
+/* Writes `object` as a line and frees it.  False without memory: nothing is written. */
+bool json_put_line(struct output *out, struct json_object *object);
 
 #endif

@@ -47,9 +47,9 @@ static int refuse(const struct options *options, const struct qmpsnap_error *err
 	if (!json || !on_stderr)
 		report_error(&errors, err);
 	if (json)
-		json_put_line(&out, options->command == COMMAND_SNAPSHOT
-					    ? json_from_result(err, &nothing)
-					    : json_from_images(err, NULL));
+		(void)json_put_line(&out, options->command == COMMAND_SNAPSHOT
+						  ? json_from_result(err, &nothing)
+						  : json_from_images(err, NULL));
 	(void)output_wait(&errors);
 	(void)output_wait(&out);
 	output_free(&errors);

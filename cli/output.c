@@ -46,21 +46,22 @@ static bool drain(struct output *out, int timeout_ms)
 	return out->len == 0;
 }
 
-void output_put(struct output *out, const char *text, size_t len)
+bool output_put(struct output *out, const char *text, size_t len)
 {
 	if (out->error || out->len + len > QUEUE_MAX_BYTES)
-		return;
+		return true;
 	if (out->len + len > out->capacity) {
 		const size_t capacity = (out->len + len) * 2;
 		char *bigger = realloc(out->pending, capacity);
 		if (!bigger)
-			return;
+			return false;
 		out->pending = bigger;
 		out->capacity = capacity;
 	}
 	memcpy(out->pending + out->len, text, len);
 	out->len += len;
 	(void)drain(out, 0);
+	return true;
 }
 
 void output_printf(struct output *out, const char *format, ...)
@@ -74,7 +75,7 @@ void output_printf(struct output *out, const char *format, ...)
 	if (len < 0)
 		return;
 	text_clean_lines(text);
-	output_put(out, text, (size_t)len);
+	(void)output_put(out, text, (size_t)len);
 	free(text);
 }
 

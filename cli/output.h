@@ -21,8 +21,9 @@ struct output {
 
 void output_init(struct output *out, int fd);
 
-/* Writes or queues `len` bytes.  Over 4 MiB of queue the text is dropped. */
-void output_put(struct output *out, const char *text, size_t len);
+/* Writes or queues `len` bytes.  Over 4 MiB of queue the text is dropped, as it is after an error.
+ * False without memory: then it is, too. */
+bool output_put(struct output *out, const char *text, size_t len);
 
 /* A formatted text, cleaned with text_clean_lines(). */
 void output_printf(struct output *out, const char *format, ...)

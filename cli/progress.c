@@ -82,15 +82,15 @@ void progress_hide(struct progress *progress)
 	if (!progress->standing)
 		return;
 	const int len = snprintf(text, sizeof(text), "\033[%uA\r\033[J", progress->standing);
-	output_put(progress->out, text, (size_t)len);
+	(void)output_put(progress->out, text, (size_t)len);
 	progress->standing = 0;
 	progress->dirty = true;
 }
 
 static void put_row(struct progress *progress, const char *text)
 {
-	output_put(progress->out, text, strlen(text));
-	output_put(progress->out, "\033[K\n", 4);
+	(void)output_put(progress->out, text, strlen(text));
+	(void)output_put(progress->out, "\033[K\n", 4);
 	progress->standing++;
 }
 
@@ -133,7 +133,7 @@ static void draw(struct progress *progress)
 		window = (struct winsize){.ws_col = COLUMNS_DEFAULT, .ws_row = ROWS_DEFAULT};
 	if (progress->standing) {
 		(void)snprintf(text, sizeof(text), "\033[%uA\r", progress->standing);
-		output_put(progress->out, text, strlen(text));
+		(void)output_put(progress->out, text, strlen(text));
 	}
 	progress->standing = 0;
 	put_bars(progress, &window);
@@ -141,7 +141,7 @@ static void draw(struct progress *progress)
 		(void)snprintf(text, sizeof(text), "%.*s", window.ws_col - 1, progress->status);
 		put_row(progress, text);
 	}
-	output_put(progress->out, "\033[J", 3);
+	(void)output_put(progress->out, "\033[J", 3);
 	progress->dirty = false;
 }
 

@@ -54,7 +54,7 @@ void session_say(struct session *session, enum qmpsnap_log_level level, const ch
 	const struct options *options = session->options;
 
 	if (options_json_lines(options)) {
-		json_put_line(session->out, json_from_log(level, text));
+		(void)json_put_line(session->out, json_from_log(level, text));
 		return;
 	}
 	progress_hide(&session->progress);
@@ -190,7 +190,7 @@ static void on_progress(struct session *session, const struct qmpsnap_event *eve
 
 	if (session->options->json && !session->options->quiet && disk &&
 		progress_due(disk, now_ms))
-		json_put_line(session->out, json_from_event(event));
+		(void)json_put_line(session->out, json_from_event(event));
 }
 
 void session_event(const struct qmpsnap_event *event, void *data)
@@ -206,7 +206,7 @@ void session_event(const struct qmpsnap_event *event, void *data)
 	if (event->kind == QMPSNAP_EVENT_PROGRESS)
 		on_progress(session, event);
 	else if (session->options->json)
-		json_put_line(session->out, json_from_event(event));
+		(void)json_put_line(session->out, json_from_event(event));
 	else if (event->kind == QMPSNAP_EVENT_WARNING)
 		session_say(session, QMPSNAP_LOG_WARNING, event->text);
 	else if (event->kind == QMPSNAP_EVENT_PLAN)
@@ -226,7 +226,9 @@ void session_finish(struct session *session, const struct qmpsnap_error *err,
 	if (!options->json || session->out != &session->errors)
 		report_failure(&session->errors, err, result->undo_error);
 	if (options->json) {
-		json_put_line(session->out, json_from_result(err, result));
+		/* The line that scripts wait for: lack of memory may have passed. */
+		if (!json_put_line(session->out, json_from_result(err, result)))
+			(void)json_put_line(session->out, json_from_result(err, result));
 		return;
 	}
 	report_result(session->out, result);

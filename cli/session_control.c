@@ -28,7 +28,7 @@ static struct json_object *new_disks(const struct progress *progress)
 		json_put_string(disk, "disk", progress->disks[i].name);
 		json_put_uint(disk, "done_bytes", progress->disks[i].done_bytes);
 		json_put_uint(disk, "total_bytes", progress->disks[i].total_bytes);
-		json_object_array_add(disks, disk);
+		json_append(disks, disk);
 	}
 	return disks;
 }
@@ -36,7 +36,7 @@ static struct json_object *new_disks(const struct progress *progress)
 static struct json_object *tell_status(struct session *session)
 {
 	const struct steps *steps = &session->steps;
-	struct json_object *reply = new_reply(NULL), *limit = NULL;
+	struct json_object *reply = new_reply(NULL);
 	struct qmpsnap_status status;
 
 	qmpsnap_snapshot_get_status(session->snapshot, &status);
@@ -51,10 +51,11 @@ static struct json_object *tell_status(struct session *session)
 	json_put_uint(reply, "elapsed_ms", (uv_hrtime() - session->began_ns) / 1000000);
 	json_put_bool(reply, "speed_auto", status.speed_is_auto);
 	if (status.speed_bytes_per_s)
-		limit = json_object_new_int64((int64_t)status.speed_bytes_per_s);
-	json_object_object_add(reply, "speed_bytes_per_s", limit);
+		json_put_uint(reply, "speed_bytes_per_s", status.speed_bytes_per_s);
+	else
+		json_put_null(reply, "speed_bytes_per_s");
 	json_put_bool(reply, "monitor_released", status.monitor_is_released);
-	json_object_object_add(reply, "disks", new_disks(&session->progress));
+	json_put(reply, "disks", new_disks(&session->progress));
 	return reply;
 }
 

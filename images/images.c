@@ -143,7 +143,7 @@ void images_one_done(struct qmpsnap_images *op, const struct qmpsnap_error *err)
 		if (op->n_bad++ == 0)
 			op->bad = *err;
 	} else {
-		(void)json_object_array_add(op->dealt, json_object_get(images_record(op)));
+		json_append(op->dealt, json_object_get(images_record(op)));
 	}
 	op->at++;
 	/* A turn of the loop for each: thousands must not pile up on the stack. */

@@ -57,7 +57,7 @@ static void place_all(void *self, struct qmpsnap_error *err)
 		}
 		struct json_object *record = json_object_array_get_idx(op->images, i);
 		json_put_string(record, "path", op->restoring[i].path);
-		(void)json_object_array_add(op->dealt, json_object_get(record));
+		json_append(op->dealt, json_object_get(record));
 	}
 }
 

@@ -141,7 +141,7 @@ struct json_object *select_images(
 	for (size_t i = 0; i < json_length(records); i++) {
 		struct json_object *record = json_object_array_get_idx(records, i);
 		if (is_meant(record, selection))
-			(void)json_object_array_add(chosen, json_object_get(record));
+			json_append(chosen, json_object_get(record));
 	}
 	for (size_t i = 0; i < selection->n_which; i++) {
 		if (check_word(chosen, selection->which[i], selection->one_set, err))

@@ -126,7 +126,7 @@ static void take_entry(struct shelf *s, int folder_fd, const char *name)
 	record = text ? parse(text) : NULL;
 	free(text);
 	if (record && add_location(record, folder_fd, s->store->folder, name)) {
-		(void)json_object_array_add(s->records, record);
+		json_append(s->records, record);
 		return;
 	}
 	(void)json_object_put(record);

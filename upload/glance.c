@@ -53,8 +53,8 @@ void glance_patch_set(struct json_object *patch, const char *key, struct json_ob
 	(void)snprintf(path, sizeof(path), "/%s", key);
 	json_put_string(change, "op", "add"); /* also replaces */
 	json_put_string(change, "path", path);
-	(void)json_object_object_add(change, "value", value);
-	(void)json_object_array_add(patch, change);
+	json_put(change, "value", value);
+	json_append(patch, change);
 }
 
 void glance_patch(struct glance_image *image, struct json_object *patch, glance_then_fn *then)
@@ -229,7 +229,7 @@ static struct store_image *create(struct qmpsnap_store *base, const struct store
 		return NULL;
 	}
 	if (store->tags)
-		(void)json_object_object_add(image->record, "tags", json_object_get(store->tags));
+		json_put(image->record, "tags", json_object_get(store->tags));
 	image->base.ops = base->ops;
 	image->store = store;
 	image->done = done;

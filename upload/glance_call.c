@@ -163,6 +163,10 @@ static struct http_call *start_http(struct glance_call *call, const struct keyst
 		n++;
 	}
 	headers[n] = token_header;
+	if (!http.body && !http.pump && http.method[0] == 'P') { /* none of these is without */
+		(void)error_no_memory(err);
+		return NULL;
+	}
 	return http_start(keystone_http(call->store->session), &http, answered, call, err);
 }
 

@@ -48,7 +48,7 @@ static bool take_tags(struct glance_store *store, const struct qmpsnap_store_opt
 		if (!options->tags[i][0] || strlen(options->tags[i]) > TAG_BYTES)
 			return error_set(
 				err, QMPSNAP_USAGE, "a tag must have 1 to %d bytes", TAG_BYTES);
-		(void)json_object_array_add(store->tags, json_object_new_string(options->tags[i]));
+		json_append(store->tags, json_object_new_string(options->tags[i]));
 	}
 	return true;
 }

@@ -111,11 +111,11 @@ static void import(struct glance_image *image)
 	struct json_object *order = json_object_new_object(), *method = json_object_new_object();
 
 	json_put_string(method, "name", "glance-direct");
-	(void)json_object_object_add(order, "method", method);
+	json_put(order, "method", method);
 	if (image->store->backend) {
 		struct json_object *stores = json_object_new_array();
-		(void)json_object_array_add(stores, json_object_new_string(image->store->backend));
-		(void)json_object_object_add(order, "stores", stores);
+		json_append(stores, json_object_new_string(image->store->backend));
+		json_put(order, "stores", stores);
 	}
 	(void)json_object_put(image->sending);
 	image->sending = order;

@@ -95,7 +95,7 @@ static void add_record(struct shelf *s, struct json_object *record)
 	json_put_string(record, "location", location);
 	json_put_bool(record, "foreign",
 		s->call.project[0] && (!owner || strcmp(owner, s->call.project) != 0));
-	(void)json_object_array_add(s->records, json_object_get(record));
+	json_append(s->records, json_object_get(record));
 }
 
 static void ask_for_page(struct shelf *s);

@@ -74,8 +74,11 @@ static void act(struct http *h, curl_socket_t socket, int events)
 {
 	int running;
 
-	/* Its only errors are a bad handle and recursion. */
-	(void)curl_multi_socket_action(h->multi, socket, events, &running);
+	/* The error of one of our callbacks, for lack of memory, dooms all transfers, but each only
+	 * ends when its turn comes.  There are no others but for a bad handle and recursion. */
+	if (curl_multi_socket_action(h->multi, socket, events, &running) ==
+		CURLM_ABORTED_BY_CALLBACK)
+		(void)curl_multi_perform(h->multi, &running);
 	check_ended(h);
 }
 

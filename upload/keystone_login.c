@@ -115,7 +115,15 @@ static void ask_for_token(struct keystone *k)
 
 	(void)snprintf(url, sizeof(url), "%s/auth/tokens", k->identity);
 	k->sending = keystone_request(k->cloud);
-	with_body.body = k->sending ? json_text(k->sending) : "";
+	with_body.body = k->sending ? json_text(k->sending) : NULL;
+	if (!with_body.body) {
+		struct qmpsnap_error err;
+		(void)error_no_memory(&err);
+		(void)json_object_put(k->sending);
+		k->sending = NULL;
+		keystone_failed(k, &err);
+		return;
+	}
 	send_request(k, &with_body, got_token);
 }
 

@@ -15,7 +15,7 @@ static struct json_object *add_object(struct json_object *to, const char *key)
 {
 	struct json_object *object = json_object_new_object();
 
-	(void)json_object_object_add(to, key, object);
+	json_put(to, key, object);
 	return object;
 }
 
@@ -57,8 +57,8 @@ static void put_identity(struct json_object *auth, const struct cloud *cloud)
 	struct json_object *identity = add_object(auth, "identity"), *given, *list;
 
 	list = json_object_new_array();
-	(void)json_object_array_add(list, json_object_new_string(method));
-	(void)json_object_object_add(identity, "methods", list);
+	json_append(list, json_object_new_string(method));
+	json_put(identity, "methods", list);
 	given = add_object(identity, method);
 	if (cloud->auth == CLOUD_AUTH_TOKEN) {
 		json_put_string(given, "id", cloud->token);

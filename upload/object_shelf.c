@@ -84,7 +84,7 @@ static void add_record(struct shelf *s, struct json_object *record, const char *
 		return;
 	json_put_string(record, "location", location);
 	json_put_bool(record, "foreign", false);
-	(void)json_object_array_add(s->records, json_object_get(record));
+	json_append(s->records, json_object_get(record));
 }
 
 static void read_next(struct shelf *s);
@@ -143,7 +143,7 @@ static void on_name(const char *name, void *data)
 	s->n_names++;
 	if (len > skip + 5 && len < OBJECT_NAME_BYTES && strcmp(name + len - 5, ".json") == 0 &&
 		!strchr(name + skip, '/'))
-		(void)json_object_array_add(s->names, json_object_new_string(name));
+		json_append(s->names, json_object_new_string(name));
 }
 
 static void got_page(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)

@@ -157,7 +157,7 @@ static bool make_manifest(struct swift_image *image, const struct part_note *not
 		json_put_string(segment, "etag", notes[i].digest);
 		json_put_uint(
 			segment, "size_bytes", left < image->part_bytes ? left : image->part_bytes);
-		(void)json_object_array_add(image->manifest, segment);
+		json_append(image->manifest, segment);
 	}
 	return (image->manifest && whole_etag(image, notes, n)) || error_no_memory(&image->err);
 }

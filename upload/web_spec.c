@@ -2,6 +2,7 @@
 #include "upload/web_spec.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "upload/config_file.h"
 
@@ -64,8 +65,7 @@ static bool parse_lines(const char *text, size_t len, const char *name, struct j
 	while (*text) {
 		const size_t line = strcspn(text, "\r\n");
 		if (line > 0 && text[0] != '#')
-			(void)json_object_array_add(
-				*object, json_object_new_string_len(text, (int)line));
+			json_append(*object, json_object_new_string_len(text, (int)line));
 		text += line + (text[line] != '\0');
 	}
 	return true;

@@ -281,6 +281,31 @@ START_TEST(wrong_types_are_as_if_missing)
 }
 END_TEST
 
+/* What misses something, at any depth, has no text. */
+START_TEST(json_is_whole_or_has_no_text)
+{
+	struct json_object *outer = json_new(), *inner = json_new(),
+			   *list = json_object_new_array();
+
+	json_append(list, inner);
+	json_put(outer, "list", list);
+	json_put_null(outer, "none");
+	json_put_string(outer, "absent", NULL);
+	ck_assert_str_eq(json_text(outer), "{\"list\":[{}],\"none\":null}");
+	json_put(inner, "x", NULL);
+	ck_assert_ptr_null(json_text(outer));
+	json_object_put(outer);
+
+	list = json_object_new_array();
+	json_append(list, NULL);
+	ck_assert_ptr_null(json_text(list));
+	json_append(NULL, list);
+	json_put(NULL, "x", json_new());
+	json_put_null(NULL, "x");
+	json_put_bool(NULL, "x", true);
+}
+END_TEST
+
 START_TEST(values_are_written)
 {
 	struct json_object *object = json_object_new_object();
@@ -353,6 +378,7 @@ static Suite *suite(void)
 	tcase_add_test(t, times_are_utc);
 	tcase_add_test(t, wrong_types_are_as_if_missing);
 	tcase_add_test(t, values_are_written);
+	tcase_add_test(t, json_is_whole_or_has_no_text);
 	tcase_add_test(t, lines_up_to_the_level_reach_the_sink);
 	suite_add_tcase(s, t);
 	return s;

@@ -92,6 +92,42 @@ START_TEST(an_undo_waits_until_it_is_ready)
 }
 END_TEST
 
+/* `self` counts down the undos that fail for lack of memory. */
+static void undo_without_memory(struct flow *f, void *self)
+{
+	unsigned *failures = self;
+	struct qmpsnap_error err = {.code = QMPSNAP_INTERNAL};
+
+	count++;
+	flow_done(f, *failures > 0 && (*failures)-- ? &err : NULL);
+}
+
+static void any_end(struct flow *f, void *self)
+{
+	(void)f;
+	(void)self;
+	n_ended++;
+}
+
+START_TEST(an_undo_without_memory_is_run_once_more)
+{
+	static const struct flow_step steps[] = {
+		{.start = count_up, .undo = undo_without_memory, .when = UNDO_ALWAYS},
+		{.start = count_up, .undo = undo_without_memory, .when = UNDO_ALWAYS}};
+	static const unsigned undos[] = {2, 3, 3, 4, 4};
+	struct flow f;
+
+	for (unsigned failures = 0; failures <= 4; failures++) {
+		unsigned left = failures;
+		count = n_ended = 0;
+		flow_run(&f, steps, 2, &left, any_end, NULL);
+		ck_assert_uint_eq(n_ended, 1);
+		ck_assert_uint_eq(count, 2 + undos[failures]);
+		ck_assert_int_eq(f.undo_err.code, failures < 2 ? QMPSNAP_OK : QMPSNAP_INTERNAL);
+	}
+}
+END_TEST
+
 static void start_and_flip(struct flow *f, void *self)
 {
 	answer = !answer;
@@ -202,6 +238,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_long_table_needs_no_stack);
 	tcase_add_test(t, an_empty_table_ends_well);
 	tcase_add_test(t, an_undo_waits_until_it_is_ready);
+	tcase_add_test(t, an_undo_without_memory_is_run_once_more);
 	tcase_add_test(t, applies_is_asked_again_before_the_undo);
 	tcase_add_test(t, a_watcher_may_cancel_at_the_beginning);
 	tcase_add_test(t, a_held_step_starts_when_released);

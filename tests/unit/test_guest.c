@@ -31,7 +31,7 @@ static void basic(const char *command, const char *reply)
 {
 	struct json_object *json = parse(reply);
 
-	guest_parse_basic(&guest, command, json);
+	ck_assert(guest_parse_basic(&guest, command, json));
 	json_object_put(json);
 }
 
