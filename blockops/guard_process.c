@@ -53,7 +53,10 @@ static void on_thawed(const struct qmpsnap_error *err, void *data)
 	struct guard_process *g = data;
 	const struct flow *f = &g->run.s->flow;
 
-	if (!err && !g->hampered && f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT)
+	const bool alone = g->run.left ? g->run.left_alone
+				       : f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT;
+
+	if (!err && !g->hampered && alone)
 		g->exit_code = QMPSNAP_OK; /* that was all that was left */
 	if (!err)
 		log_line(QMPSNAP_LOG_WARNING,
@@ -100,7 +103,7 @@ static void reopen_store(struct guard_process *g)
 {
 	struct qmpsnap_error err;
 
-	if (g->run.published)
+	if (g->run.published || !taken_reached(&g->run, "images"))
 		return;
 	g->run.s->store = g->open_store(&g->loop, g->run.s->store_spec, &err);
 	if (g->run.s->store)
@@ -150,6 +153,7 @@ static void take_over(struct guard_process *g)
 		return;
 	}
 	if (g->run.left) { /* with all but the freeze undone: its agent said nothing for too long */
+		g->exit_code = QMPSNAP_UNDO; /* until they are thawed */
 		take_over_agent(g);
 		if (g->run.monitor_fd >= 0)
 			close(g->run.monitor_fd);

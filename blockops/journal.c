@@ -37,17 +37,34 @@ bool journal_open(
 	return false;
 }
 
+/* Who else has it looks into it for a moment. */
+static bool lock_made(int fd)
+{
+	struct stat status;
+
+	return flock(fd, LOCK_EX) == 0 && fstat(fd, &status) == 0 && status.st_nlink > 0;
+}
+
 bool journal_create(struct journal *journal, struct qmpsnap_error *err)
 {
 	const int flags = O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 
-	journal->fd = openat(journal->folder, journal->run, flags, 0600);
+	/* Whoever looks for dead runs between these two takes it for one, empty, and removes it. */
+	for (int tries = 0; journal->fd < 0 && tries < 16; tries++) {
+		journal->fd = openat(journal->folder, journal->run, flags, 0600);
+		if (journal->fd < 0 && errno != EEXIST)
+			break;
+		if (journal->fd >= 0 && !lock_made(journal->fd)) {
+			(void)close(journal->fd);
+			journal->fd = -1;
+			errno = EEXIST;
+		}
+	}
 	if (journal->fd < 0) {
 		const int errnum = errno;
 		journal_close(journal);
 		return fail(journal, QMPSNAP_REFUSED, errnum, "made", err);
 	}
-	(void)flock(journal->fd, LOCK_EX | LOCK_NB); /* nobody else knows it yet */
 	/* So that a disk that fills up later doesn't end the snapshot; not every file system can.
 	 */
 	if (fallocate(journal->fd, FALLOC_FL_KEEP_SIZE, 0, JOURNAL_ROOM_BYTES) < 0 &&
@@ -116,8 +133,23 @@ void journal_close(struct journal *journal)
 	journal->fd = journal->folder = -1;
 }
 
-int journal_open_dead(
-	struct journal *journal, int folder, const char *run, struct qmpsnap_error *err)
+/* One that others only look into is dead too. */
+static bool lock_dead(int fd, bool only_look)
+{
+	for (int tries = 0; tries < 10; tries++) {
+		if (flock(fd, (only_look ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
+			return true;
+		if (only_look || errno != EWOULDBLOCK || flock(fd, LOCK_SH | LOCK_NB) != 0)
+			return false;
+		(void)flock(fd, LOCK_UN);
+		(void)usleep(2000);
+	}
+	errno = EWOULDBLOCK;
+	return false;
+}
+
+int journal_open_dead(struct journal *journal, int folder, const char *run, bool only_look,
+	struct qmpsnap_error *err)
 {
 	struct stat status;
 
@@ -131,8 +163,7 @@ int journal_open_dead(
 		if (!S_ISREG(status.st_mode) || status.st_uid != geteuid() ||
 			status.st_size > JOURNAL_MAX_BYTES)
 			errno = EINVAL;
-		else if (flock(journal->fd, LOCK_EX | LOCK_NB) == 0 &&
-			 fstat(journal->fd, &status) == 0) {
+		else if (lock_dead(journal->fd, only_look) && fstat(journal->fd, &status) == 0) {
 			journal->length_bytes = status.st_size;
 			if (status.st_nlink > 0)
 				return 1;

@@ -47,10 +47,10 @@ int journal_sync(const struct journal *journal);
 void journal_remove(struct journal *journal);
 void journal_close(struct journal *journal);
 
-/* Opens and locks the journal of a dead run in `folder`.  1; 0: the run, or its guard, lives, or
- * the file is gone; -1: *err. */
-int journal_open_dead(
-	struct journal *journal, int folder, const char *run, struct qmpsnap_error *err);
+/* Opens and locks the journal of a dead run in `folder`; with `only_look` others may look too.  1;
+ * 0: the run, or its guard, lives, or the file is gone; -1: *err. */
+int journal_open_dead(struct journal *journal, int folder, const char *run, bool only_look,
+	struct qmpsnap_error *err);
 
 /* Takes a record in; false: it makes no sense. */
 typedef bool journal_record_fn(struct json_object *record, void *data);

@@ -21,6 +21,8 @@ static struct json_object *new_record(const char *kind)
 /* Nothing is written while the guest or its file systems stand still for an instant. */
 static bool is_silent(const struct qmpsnap_snapshot *s)
 {
+	if (s->is_guard)
+		return false;
 	return s->stopped ? !s->table->holds : s->freeze.in_doubt;
 }
 
@@ -32,8 +34,10 @@ static bool tell_with(struct qmpsnap_snapshot *s, struct json_object *record, co
 
 	if (s->journal.fd >= 0 && !is_silent(s))
 		well = journal_write(&s->journal, record, err);
-	if (well && s->guard)
-		return guard_tell(s->guard, record, fds, n_fds, err);
+	if (s->guard) { /* in any case */
+		struct qmpsnap_error second;
+		return guard_tell(s->guard, record, fds, n_fds, well ? err : &second) && well;
+	}
 	json_object_put(record);
 	return well;
 }
@@ -209,6 +213,18 @@ void record_running(struct qmpsnap_snapshot *s)
 	tell_kind(s, "running");
 }
 
+void record_settled(struct qmpsnap_snapshot *s)
+{
+	struct json_object *record;
+	struct qmpsnap_error ignored; /* what it says before is worse, not wrong */
+
+	if (s->journal.fd < 0 || s->stopped)
+		return;
+	record = new_record("running");
+	(void)journal_write(&s->journal, record, &ignored);
+	json_object_put(record);
+}
+
 void record_thawed(struct qmpsnap_snapshot *s)
 {
 	tell_kind(s, "thawed");
@@ -244,9 +260,13 @@ void record_published(struct qmpsnap_snapshot *s)
 
 bool record_left(struct qmpsnap_snapshot *s)
 {
+	const struct flow *f = &s->flow;
+	struct json_object *record = new_record("left");
 	struct qmpsnap_error ignored;
 
-	return guard_tell(s->guard, new_record("left"), NULL, 0, &ignored);
+	json_put_bool(record, "alone",
+		f->n_undo_errs == 0 || (f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT));
+	return guard_tell(s->guard, record, NULL, 0, &ignored);
 }
 
 bool record_method(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)

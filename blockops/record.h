@@ -28,6 +28,9 @@ bool record_connections(
 	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err);
 /* No `stop` of ours stands any more: nobody must send `cont`, nor end us for being slow. */
 void record_running(struct qmpsnap_snapshot *s);
+/* While a thaw is waited for, and as a journal is left: the journal, in which the pause is still
+ * one intent with the freeze, hears that no `stop` of ours stands, if none does. */
+void record_settled(struct qmpsnap_snapshot *s);
 /* The plan has changed: another table is unwound. */
 bool record_method(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 void record_published(struct qmpsnap_snapshot *s);
@@ -53,11 +56,15 @@ struct taken_run {
 	pid_t main_pid;
 	int monitor_fd, agent_fd; /* -1: none came with it */
 	bool is_whole; /* the run itself was told, with all that undoing it takes */
-	bool published, farewell, left;
+	bool published, farewell;
+	bool left, left_alone; /* with a freeze in doubt; and all else is undone */
 };
 
 /* Takes one record in.  Descriptors that it brings are the run's from then on.  False for a record
  * that makes no sense. */
 bool record_take(struct taken_run *run, struct json_object *record, const int *fds, size_t n_fds);
+
+/* Whether that step of its table may have begun. */
+bool taken_reached(const struct taken_run *run, const char *step);
 
 #endif

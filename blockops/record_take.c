@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool take_disk(struct snapshot_disk *d, struct json_object *from)
@@ -109,10 +110,14 @@ static bool take_run(
 /* Once the folder alone, before the file is made, and once both. */
 static void take_journal(struct qmpsnap_snapshot *s, const int *fds, size_t n_fds)
 {
+	struct stat status;
+
 	journal_close(&s->journal);
 	memcpy(s->journal.run, s->run, sizeof(s->run));
 	s->journal.folder = n_fds > 0 ? fds[0] : -1;
 	s->journal.fd = n_fds > 1 ? fds[1] : -1;
+	if (s->journal.fd >= 0 && fstat(s->journal.fd, &status) == 0)
+		s->journal.length_bytes = status.st_size;
 }
 
 static void take_frozen(struct taken_run *run)
@@ -152,6 +157,12 @@ static bool take_method(struct taken_run *run, struct json_object *record)
 	run->s->table = table;
 	run->s->server_refused = true;
 	return true;
+}
+
+static void take_left(struct taken_run *run, struct json_object *record)
+{
+	run->left = true;
+	run->left_alone = json_flag(record, "alone", false);
 }
 
 static bool take_step(struct taken_run *run, struct json_object *record)
@@ -255,8 +266,16 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 	else if (strcmp(kind, "published") == 0)
 		run->published = true;
 	else if (strcmp(kind, "left") == 0)
-		run->left = true;
+		take_left(run, record);
 	else if (strcmp(kind, "end") == 0)
 		run->farewell = true;
 	return true;
+}
+
+bool taken_reached(const struct taken_run *run, const char *step)
+{
+	const struct method_table *table = run->s->table;
+	const size_t last = method_step_index(table, run->last_step);
+
+	return last < *table->n_steps && method_step_index(table, step) <= last;
 }

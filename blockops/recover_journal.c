@@ -81,7 +81,7 @@ static bool is_chosen(const struct journal_recovery *o, const struct taken_run *
 static int open_run(const struct journal_recovery *o, int folder, const char *name,
 	struct journal *journal, struct taken_run *run, struct qmpsnap_error *err)
 {
-	const int opened = journal_open_dead(journal, folder, name, err);
+	const int opened = journal_open_dead(journal, folder, name, !o->done, err);
 	struct qmpsnap_error broken;
 
 	if (opened <= 0)
@@ -148,7 +148,7 @@ static void keep_error(struct recovery *r, const struct qmpsnap_error *err)
 {
 	if (r->left.code == QMPSNAP_OK || r->left.code == QMPSNAP_STORE)
 		r->left = *err;
-	if (err->code != QMPSNAP_STORE)
+	if (err->code != QMPSNAP_STORE && err->code != QMPSNAP_AGENT)
 		r->left.code = QMPSNAP_UNDO;
 }
 
@@ -159,13 +159,13 @@ static void run_over(void *data)
 
 	s->agent = NULL;
 	if (r->left.code == QMPSNAP_OK) {
-		journal_remove(&r->journal);
+		journal_remove(&s->journal);
 		tell(r, "is undone");
 	} else {
-		journal_close(&r->journal);
+		journal_close(&s->journal);
 		tell(r, "isn't undone wholly; its journal is kept");
 		error_wrap(&r->left, "run %s", s->run);
-		if (r->err.code == QMPSNAP_OK || r->err.code == QMPSNAP_STORE)
+		if (r->err.code != QMPSNAP_UNDO)
 			r->err = r->left;
 	}
 	if (s->store)
@@ -257,21 +257,13 @@ static void open_agent(struct recovery *r)
 	s->freeze.in_doubt = false; /* for the undo, which can't do it */
 }
 
-static bool reached(const struct taken_run *run, const char *step)
-{
-	const struct method_table *table = run->s->table;
-	const size_t last = method_step_index(table, run->last_step);
-
-	return last < *table->n_steps && method_step_index(table, step) <= last;
-}
-
 /* Credentials are found as the run had found them: in the environment, or in clouds.yaml. */
 static void open_store(struct recovery *r)
 {
 	struct qmpsnap_snapshot *s = r->run.s;
 	struct qmpsnap_error err;
 
-	if (r->run.published || !reached(&r->run, "images"))
+	if (r->run.published || !taken_reached(&r->run, "images"))
 		return;
 	if (r->o.open_store)
 		s->store = r->o.open_store(r->o.loop, s->store_spec, &err);
@@ -332,21 +324,33 @@ static int connect_to(const struct recovery *r, struct qmpsnap_error *err)
 	return qmp_address_connect(given ? r->o.way->address : &s->address, err);
 }
 
+static void dare_not_move(struct qmpsnap_snapshot *s)
+{
+	if (s->stopped || s->freeze.in_doubt)
+		log_line(QMPSNAP_LOG_WARNING,
+			"%s may stand still for run %s, and nobody can tell that its QEMU is the "
+			"same: `cont` on its monitor, or fsfreeze --unfreeze in it, moves it",
+			s->guest_name, s->run);
+	s->stopped = s->freeze.in_doubt = false;
+}
+
 /* Without a QEMU that is known for sure to be the same, no `cont` and no thaw. */
 static void connect_monitor(struct recovery *r)
 {
 	struct qmpsnap_snapshot *s = r->run.s;
-	const bool known = identity_is_known(&s->qemu);
+	/* The end of a process that only listened for QEMU isn't QEMU's. */
+	const bool alive = identity_is_alive(&s->qemu);
+	const bool known = identity_is_known(&s->qemu) && (alive || !s->qemu.socket);
 	struct qmpsnap_error err;
 	struct identity now;
 
-	if (!s->address.text[0] || (known && !identity_is_alive(&s->qemu))) {
+	if (!s->address.text[0] || (known && !alive)) {
 		forget_qemu(s);
 		undo(r);
 		return;
 	}
 	if (!known)
-		s->stopped = s->freeze.in_doubt = false;
+		dare_not_move(s);
 	if (known && !lock_guest(r, &err)) {
 		give_up(r, &err);
 		return;
@@ -392,6 +396,9 @@ static void begin(struct recovery *r)
 		next(r);
 		return;
 	}
+	/* What is undone is written down, should not all be. */
+	r->run.s->journal = r->journal;
+	r->run.s->is_guard = true;
 	open_store(r);
 	connect_monitor(r);
 }

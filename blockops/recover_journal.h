@@ -15,7 +15,7 @@
 /* A line for the user: what is, or would be, undone. */
 typedef void journal_found_fn(const char *phrase, void *data);
 /* The end, once, later.  UNDO: not all could be undone, and those journals are kept; with the
- * first reason.  STORE: only unpublished images are left. */
+ * first reason.  STORE, AGENT: only unpublished images are left, or a guest that may be frozen. */
 typedef void journal_recovered_fn(const struct qmpsnap_error *err, void *data);
 
 /* The way to the monitor where the journal's isn't to be taken: QEMU greets a connection that was
@@ -35,7 +35,7 @@ struct journal_recovery {
 	bool dry_run; /* only told */
 	qmpsnap_open_store_fn *open_store; /* NULL: unpublished images can't be deleted */
 	journal_found_fn *found;
-	journal_recovered_fn *done;
+	journal_recovered_fn *done; /* NULL: it is only looked what there is */
 	void *data;
 };
 

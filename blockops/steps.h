@@ -44,6 +44,8 @@ flow_applies_fn guest_lock_applies;
 /* steps_journal.c */
 flow_fn journal_begin, journal_end;
 flow_applies_fn journal_applies;
+/* Ends the step `publish` once it is on the disk that nobody must delete the images any more. */
+void journal_published(struct qmpsnap_snapshot *s);
 /* From the flow's watch: the step waits until its intent is on the disk. */
 void journal_hold(struct qmpsnap_snapshot *s);
 

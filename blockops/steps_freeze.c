@@ -133,6 +133,7 @@ static bool loses_patience(const struct qmpsnap_snapshot *s)
 static void tick(struct qmpsnap_snapshot *s)
 {
 	record_thawing(s);
+	record_settled(s);
 	s->thaw_ticks += loses_patience(s) || s->thaw_ticks < 2;
 	if (s->thaw_ticks == 2)
 		log_line(QMPSNAP_LOG_WARNING,

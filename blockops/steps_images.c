@@ -234,11 +234,10 @@ static void publish_image(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 /* From here on a guard leaves the images alone. */
 static void all_published(struct qmpsnap_snapshot *s)
 {
-	record_published(s);
 	for (size_t i = 0; i < s->n_disks; i++)
 		snapshot_tell_disk(&s->disks[i], QMPSNAP_EVENT_IMAGE, s->disks[i].image->location,
 			s->disks[i].image->size_bytes, s->disks[i].image->size_bytes);
-	flow_done(&s->flow, NULL);
+	journal_published(s);
 }
 
 void images_publish(struct flow *f, void *self)

@@ -56,14 +56,33 @@ void journal_end(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 
-	if (f->undo_err.code == QMPSNAP_OK && !s->freeze.in_doubt)
+	if (f->undo_err.code == QMPSNAP_OK && !s->freeze.in_doubt) {
 		journal_remove(&s->journal);
-	else
+	} else {
+		record_settled(s);
 		journal_close(&s->journal);
+	}
 	flow_done(f, NULL);
 }
 
-/* ---- Intents ---- */
+/* ---- Intents, and one fact ---- */
+
+/* Well or not: the images are published. */
+static void on_published(uv_work_t *work, int status)
+{
+	struct qmpsnap_snapshot *s = work->data;
+
+	(void)status;
+	flow_done(&s->flow, NULL);
+}
+
+void journal_published(struct qmpsnap_snapshot *s)
+{
+	record_published(s);
+	if (s->journal.fd < 0 ||
+		uv_queue_work(s->loop, &s->sync_work, sync_in_pool, on_published) < 0)
+		flow_done(&s->flow, NULL);
+}
 
 static void on_synced(uv_work_t *work, int status)
 {

@@ -31,6 +31,44 @@ static bool connect_again(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	return s->monitor_fd >= 0;
 }
 
+/* The guest may have been started anew meanwhile: then that one is to be locked. */
+static bool is_still_the_guest(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	const struct identity before = s->qemu;
+
+	if (s->monitor_fd >= 0)
+		return true;
+	if (!connect_again(s, err))
+		return false;
+	identity_of(s->monitor_fd, &s->qemu);
+	return identity_equals(&before, &s->qemu);
+}
+
+static void try_lock(struct qmpsnap_snapshot *s);
+
+static void go_on_with_the_guest(struct qmpsnap_snapshot *s, snapshot_fn *then)
+{
+	struct qmpsnap_error err = {0};
+
+	if (is_still_the_guest(s, &err)) {
+		then(s);
+		return;
+	}
+	guest_lock_drop(&s->lock);
+	if (err.code == QMPSNAP_OK && !identity_is_known(&s->qemu))
+		error_set(&err, QMPSNAP_REFUSED, "%s: another process serves this monitor now",
+			s->address.text);
+	if (err.code != QMPSNAP_OK)
+		flow_done(&s->flow, &err);
+	else
+		snapshot_after(s, 0, try_lock);
+}
+
+static void locked(struct qmpsnap_snapshot *s)
+{
+	flow_done(&s->flow, NULL);
+}
+
 /* ---- What dead runs have left ---- */
 
 static void on_found(const char *phrase, void *data)
@@ -45,17 +83,16 @@ static void on_recovered(const struct qmpsnap_error *err, void *data)
 	struct qmpsnap_error mine = {0};
 
 	s->recovering = false;
-	if (err && err->code == QMPSNAP_STORE) {
-		log_line(QMPSNAP_LOG_WARNING, "%s", err->message);
-		(void)connect_again(s, &mine);
-	} else if (err) {
+	if (err && err->code != QMPSNAP_STORE && err->code != QMPSNAP_AGENT) {
 		mine = *err;
 		mine.code = QMPSNAP_REFUSED;
 		error_wrap(&mine, "an earlier run was killed, and can't be undone");
-	} else {
-		(void)connect_again(s, &mine);
+		flow_done(&s->flow, &mine);
+		return;
 	}
-	flow_done(&s->flow, &mine);
+	if (err)
+		log_line(QMPSNAP_LOG_WARNING, "%s", err->message);
+	go_on_with_the_guest(s, locked);
 }
 
 /* The monitor serves one client at a time. */
@@ -69,9 +106,11 @@ static void undo_dead_runs(struct qmpsnap_snapshot *s)
 		.found = on_found,
 		.done = on_recovered,
 		.data = s};
+	struct journal_recovery look = options;
 	struct qmpsnap_error err = {0};
 
-	if (!journal_recovery_needed(&options)) {
+	look.done = NULL;
+	if (!journal_recovery_needed(&look)) {
 		flow_done(&s->flow, NULL);
 		return;
 	}
@@ -99,8 +138,6 @@ static void say_taken(const char *holder, struct qmpsnap_error *err)
 	error_hint(err, "--wait 10m waits for its end; `qmpsnap status` lists the runs of a user");
 }
 
-static void try_lock(struct qmpsnap_snapshot *s);
-
 /* Not connected meanwhile: the queue of a monitor is short. */
 static void wait_for(struct qmpsnap_snapshot *s, const char *holder)
 {
@@ -118,19 +155,6 @@ static void wait_for(struct qmpsnap_snapshot *s, const char *holder)
 	snapshot_after(s, LOOK_AGAIN_MS, try_lock);
 }
 
-/* The guest may have been started anew meanwhile. */
-static bool is_still_the_guest(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
-{
-	const struct identity before = s->qemu;
-
-	if (s->monitor_fd >= 0)
-		return true;
-	if (!connect_again(s, err))
-		return false;
-	identity_of(s->monitor_fd, &s->qemu);
-	return identity_equals(&before, &s->qemu);
-}
-
 static void try_lock(struct qmpsnap_snapshot *s)
 {
 	char holder[GUEST_LOCK_HOLDER_BYTES];
@@ -141,14 +165,8 @@ static void try_lock(struct qmpsnap_snapshot *s)
 		flow_done(&s->flow, &err);
 	} else if (taken == 0) {
 		wait_for(s, holder);
-	} else if (is_still_the_guest(s, &err)) {
-		undo_dead_runs(s);
 	} else {
-		guest_lock_drop(&s->lock);
-		if (err.code != QMPSNAP_OK)
-			flow_done(&s->flow, &err);
-		else
-			snapshot_after(s, 0, try_lock);
+		go_on_with_the_guest(s, undo_dead_runs);
 	}
 }
 

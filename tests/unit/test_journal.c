@@ -73,7 +73,7 @@ static int open_dead(struct journal *dead)
 	const int folder = open(folder_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	ck_assert_int_ge(folder, 0);
-	const int opened = journal_open_dead(dead, folder, RUN, &err);
+	const int opened = journal_open_dead(dead, folder, RUN, false, &err);
 	ck_assert_int_eq(close(folder), 0);
 	return opened;
 }
