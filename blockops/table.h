@@ -43,7 +43,6 @@
 	 .applies = server_was_refused,                                                            \
 	 .text = "getfd, nbd-server-start on a private socket"}
 
-/* Before QEMU is asked for anything: whether the store can be reached, knows us and takes images. */
 #define STEP_IMAGES                                                                                \
 	{.name = "images", .start = images_create, .undo = images_discard,                         \
 	 .when = UNDO_ON_FAILURE,                                                                  \

@@ -57,7 +57,7 @@ class Continued(OthersTest):
         for key in ("nodes", "roots", "jobs", "exports"):
             self.assertEqual(left[key], before[key])
         # Before 8.2 QEMU keeps the sets that are removed while the guest stands still.
-        code, _, said = tool.run("recover", "--qmp", guest.address)
+        code, _, said = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
         self.assertEqual(code, 0, said)
         self.assertEqual(guest.monitor.command("query-status")["status"], "paused")
 
@@ -172,7 +172,7 @@ class StillUsed(OthersTest):
                  if str(guest.scratch) in os.readlink(path)]
         self.assertTrue(sizes and all(sizes), sizes)
         guest.monitor.command("blockdev-del", **{"node-name": "theirs"})
-        self.assertEqual(tool.run("recover", "--qmp", guest.address)[0], 0)
+        self.assertEqual(tool.run("recover", "--qmp", guest.address, env=guest.tool_env())[0], 0)
         self.assert_nothing_left(guest, before)
 
 
