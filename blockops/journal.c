@@ -107,7 +107,11 @@ bool journal_write(struct journal *journal, struct json_object *record, struct q
 		journal->length_bytes += (off_t)(len + 1);
 		return true;
 	}
-	(void)ftruncate(journal->fd, journal->length_bytes);
+	/* What can't be cut off would hide the lines behind it. */
+	if (ftruncate(journal->fd, journal->length_bytes) < 0) {
+		(void)close(journal->fd);
+		journal->fd = -1;
+	}
 	const bool full = errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG;
 	return fail(journal, full ? QMPSNAP_VIEW : QMPSNAP_INTERNAL, errnum, "written", err);
 }
