@@ -7,11 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BLIND_MS = 20 };
+
 struct http {
 	uv_loop_t *loop;
 	CURLM *multi;
 	uv_timer_t timer;
-	size_t n_handles; /* the timer and a poll for each socket */
+	uv_timer_t blind; /* runs while there is a socket that couldn't be watched */
+	size_t n_handles; /* the timers and a poll for each socket */
 	bool closing;
 	struct http_tls tls;
 	char *cacert, *cert, *key; /* what `tls` points to */
@@ -74,11 +77,8 @@ static void act(struct http *h, curl_socket_t socket, int events)
 {
 	int running;
 
-	/* The error of one of our callbacks, for lack of memory, dooms all transfers, but each only
-	 * ends when its turn comes.  There are no others but for a bad handle and recursion. */
-	if (curl_multi_socket_action(h->multi, socket, events, &running) ==
-		CURLM_ABORTED_BY_CALLBACK)
-		(void)curl_multi_perform(h->multi, &running);
+	/* Its only errors are a bad handle and recursion. */
+	(void)curl_multi_socket_action(h->multi, socket, events, &running);
 	check_ended(h);
 }
 
@@ -103,6 +103,25 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void on_timer(uv_timer_t *timer)
 {
 	act(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_blind(uv_timer_t *timer)
+{
+	struct http *h = timer->data;
+	int running = 0;
+
+	(void)curl_multi_perform(h->multi, &running);
+	if (running == 0)
+		(void)uv_timer_stop(timer);
+	check_ended(h);
+}
+
+/* A socket that can't be watched is looked at now and then.  An error would end all transfers at
+ * once, and libcurl (7.88) doesn't always survive that itself. */
+static int go_blind(struct http *h)
+{
+	(void)uv_timer_start(&h->blind, on_blind, BLIND_MS, BLIND_MS);
+	return 0;
 }
 
 static int set_timer(CURLM *multi, long timeout_ms, void *data)
@@ -157,11 +176,13 @@ static int set_socket(CURL *easy, curl_socket_t socket, int what, void *data, vo
 	if (what & CURL_POLL_OUT)
 		events |= UV_WRITABLE;
 	if (!watch && !(watch = new_watch(h, socket)))
-		return -1;
+		return go_blind(h);
 	watch->events = events;
 	if (events == 0)
-		return uv_poll_stop(&watch->poll) == 0 ? 0 : -1;
-	return uv_poll_start(&watch->poll, events, on_poll) == 0 ? 0 : -1;
+		(void)uv_poll_stop(&watch->poll); /* can't fail */
+	else if (uv_poll_start(&watch->poll, events, on_poll) != 0)
+		return go_blind(h);
+	return 0;
 }
 
 static bool copy(char **to, const char *text)
@@ -204,15 +225,15 @@ struct http *http_new(uv_loop_t *loop, const struct http_tls *tls, struct qmpsna
 		curl_multi_setopt(h->multi, CURLMOPT_SOCKETDATA, h) != CURLM_OK ||
 		curl_multi_setopt(h->multi, CURLMOPT_TIMERFUNCTION, set_timer) != CURLM_OK ||
 		curl_multi_setopt(h->multi, CURLMOPT_TIMERDATA, h) != CURLM_OK ||
-		uv_timer_init(loop, &h->timer) != 0) {
+		uv_timer_init(loop, &h->timer) != 0 || uv_timer_init(loop, &h->blind) != 0) {
 		(void)curl_multi_cleanup(h->multi);
 		curl_global_cleanup();
 		free_memory(h);
 		error_no_memory(err);
 		return NULL;
 	}
-	h->timer.data = h;
-	h->n_handles = 1;
+	h->timer.data = h->blind.data = h;
+	h->n_handles = 2;
 	return h;
 }
 
@@ -224,6 +245,7 @@ void http_free(struct http *h)
 	(void)curl_multi_cleanup(h->multi);
 	h->closing = true;
 	uv_close((uv_handle_t *)&h->timer, timer_closed);
+	uv_close((uv_handle_t *)&h->blind, timer_closed);
 }
 
 bool http_add(struct http *h, CURL_handle *easy, struct qmpsnap_error *err)
