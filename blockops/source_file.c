@@ -64,7 +64,10 @@ static bool add_backing(struct source *source, struct json_object *node, const c
 		if (!below)
 			return false;
 	}
-	json_put(node, "backing", below);
+	if (below)
+		json_put(node, "backing", below);
+	else
+		json_put_null(node, "backing");
 	return true;
 }
 

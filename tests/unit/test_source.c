@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -315,6 +316,22 @@ START_TEST(damaged_headers)
 }
 END_TEST
 
+START_TEST(a_qcow2_file_that_stands_on_nothing)
+{
+	char path[] = "/tmp/qmpsnap-source-XXXXXX";
+	const int fd = mkstemp(path);
+
+	empty_header();
+	ck_assert_int_eq(write(fd, header, sizeof(header)), sizeof(header));
+	struct source *source = source_of_file(path, "qcow2", false, &err);
+	ck_assert_msg(source != NULL, "%s", err.message);
+	ck_assert_ptr_nonnull(strstr(source->name, "\"backing\":null"));
+	source_free(source);
+	ck_assert_int_eq(close(fd), 0);
+	ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
 START_TEST(formats_are_known_ones)
 {
 	ck_assert_ptr_null(source_of_file("/dev/null", "brick", false, &err));
@@ -342,6 +359,7 @@ static Suite *suite(void)
 	tcase_add_test(c, header_names_other_files);
 	tcase_add_test(c, header_of_version_2);
 	tcase_add_test(c, damaged_headers);
+	tcase_add_test(c, a_qcow2_file_that_stands_on_nothing);
 	tcase_add_test(c, formats_are_known_ones);
 	suite_add_tcase(s, c);
 	return s;
