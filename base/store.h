@@ -36,6 +36,18 @@ struct store_instant {
 	const char *consistency; /* stored as qmpsnap_consistency: what was reached */
 };
 
+/* What a snapshot is about to ask of a store; borrowed during check() only. */
+struct store_need {
+	unsigned n_images;
+	uint64_t least_bytes; /* that are sent at the least; 0: not known */
+};
+
+/* A check under way; each store embeds it first in a struct of its own, which is gone when `done`
+ * returns. */
+struct store_check {
+	void (*stop)(struct store_check *check); /* hurries it: `done` brings an error soon */
+};
+
 /* An image in the making; each store embeds it first in a struct of its own. */
 struct store_image {
 	const struct store_ops *ops;
@@ -50,6 +62,14 @@ struct store_ops {
 	const char *kind; /* "dir", "glance", ... */
 	unsigned max_images; /* in one snapshot; 0: any number */
 	const struct shelf_ops *shelf; /* what stands in it; NULL: it keeps no list */
+
+	/* Whether it is there, lets us in and has room, as far as that can be known without making
+	 * anything in it.  What isn't certain is no error: the service, or whoever stands before
+	 * it, may tell less than it allows.  Errors: STORE, and what create() refuses (REFUSED,
+	 * USAGE).  Returns NULL and *err when it can't even begin; else `done` fires once, later.
+	 * NULL: nothing can be known beforehand. */
+	struct store_check *(*check)(struct qmpsnap_store *store, const struct store_need *need,
+		store_done_fn *done, void *data, struct qmpsnap_error *err);
 
 	/* Makes the hidden record.  `done` brings an error, after which only close() is allowed
 	 * (discard() is allowed too, and idempotent), or NULL.  Returns NULL and *err when it can't

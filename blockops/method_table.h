@@ -18,12 +18,19 @@ enum method {
 	N_METHODS,
 };
 
+struct qmpsnap_snapshot;
+
+/* Whether the scratch folder has what the method needs at the least; else *err (REFUSED).  Makes
+ * nothing there. */
+typedef bool method_room_fn(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+
 struct method_table {
 	const char *name; /* as users name it: "stream" */
 	const char *key; /* as the guard is told: "filter" */
 	const struct flow_step *steps;
 	const size_t *n_steps;
-	size_t n_looks; /* steps right behind "plan" that only look: a dry run does them, too */
+	size_t n_looks; /* steps right behind the plan that only look: a dry run does them, too */
+	method_room_fn *has_room; /* NULL: in the table of recover alone */
 	bool holds; /* the guest stands still for a copy, not for an instant: the user is told of it
 		     */
 };

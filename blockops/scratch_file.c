@@ -40,6 +40,19 @@ const char *scratch_file_folder(const struct qmpsnap_snapshot *s)
 
 /* ---- The room ---- */
 
+static bool takes_files(const char *folder)
+{
+	struct stat st;
+
+	if (stat(folder, &st) < 0)
+		return false;
+	if (!S_ISDIR(st.st_mode)) {
+		errno = ENOTDIR;
+		return false;
+	}
+	return faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+}
+
 bool scratch_file_room(
 	const struct qmpsnap_snapshot *s, uint64_t *room_bytes, struct qmpsnap_error *err)
 {
@@ -48,10 +61,13 @@ bool scratch_file_room(
 	struct statvfs fs;
 
 	*room_bytes = s->scratch_limit_bytes;
+	if (!takes_files(folder) || statvfs(folder, &fs) < 0) {
+		error_errno(err, QMPSNAP_REFUSED, errno, "the scratch folder %s", folder);
+		error_hint(err, "name another folder with --scratch");
+		return false;
+	}
 	if (*room_bytes)
 		return true;
-	if (statvfs(folder, &fs) < 0)
-		return error_errno(err, QMPSNAP_REFUSED, errno, "the scratch folder %s", folder);
 	const uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
 	const uint64_t twentieth = (uint64_t)fs.f_blocks * fs.f_frsize / 20;
 	const uint64_t keep = twentieth > gib ? twentieth : gib;

@@ -16,7 +16,7 @@
 const char *scratch_file_folder(const struct qmpsnap_snapshot *s);
 
 /* What the files of all disks may take together: --scratch-limit, else the free space of their
- * folder less the larger of 5 % and 1 GiB.  REFUSED: the folder can't be asked. */
+ * folder less the larger of 5 % and 1 GiB.  REFUSED: files can't be made in the folder. */
 bool scratch_file_room(
 	const struct qmpsnap_snapshot *s, uint64_t *room_bytes, struct qmpsnap_error *err);
 

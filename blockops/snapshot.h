@@ -183,6 +183,8 @@ struct qmpsnap_snapshot {
 	int lost_pid; /* the QEMU that closed it; 0: unknown */
 	bool out_of_reach; /* it couldn't be had again: QEMU may still use what is ours */
 
+	struct store_check *checking; /* the store's, under way */
+
 	/* What of ours may stand. */
 	struct guest_lock lock;
 	struct journal journal;

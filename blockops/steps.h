@@ -33,6 +33,13 @@ bool monitor_reaches(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* steps_regain.c: a monitor that QEMU has closed, had again for the undo */
 flow_ready_fn monitor_regain;
 
+/* steps_check.c: whether there is room, and whether the store would take the images; touches
+ * nothing, so a dry run does it too */
+flow_fn check_begin, check_cancel;
+/* For struct method_table, beside scratch_file_share(): room for copies made by QEMU
+ * (steps_spool.c), by qemu-img (steps_convert.c), and by that if need be (steps_offline.c). */
+method_room_fn spool_has_room, convert_has_room, offline_has_room;
+
 /* steps_guard.c */
 flow_fn guard_begin, guard_dismiss;
 flow_applies_fn guard_applies;
@@ -148,9 +155,6 @@ flow_fn sources_find, sources_close;
 
 /* steps_convert.c: copies made by qemu-img; convert_spool is undone by spool_drop */
 flow_fn convert_spool;
-/* Whether about what the disks' sources take now may be taken for the copies; else *err (REFUSED).
- * qemu-img cuts its output to nothing first, so nothing can be reserved in it. */
-bool convert_has_room(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* Copies each disk's source into its spool, which then is the image; goes on as disks_in_order().
  */
 void convert_disks(struct qmpsnap_snapshot *s, snapshot_fn *then);

@@ -22,7 +22,8 @@ static uint64_t needed_bytes(const struct snapshot_disk *d)
 	return allocated < d->virtual_size_bytes ? allocated : d->virtual_size_bytes;
 }
 
-bool convert_has_room(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+/* qemu-img cuts its output to nothing first, so nothing can be reserved in it. */
+bool convert_has_room(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	char needed_text[UNITS_TEXT_BYTES], room_text[UNITS_TEXT_BYTES];
 	uint64_t room = 0, needed = 0;

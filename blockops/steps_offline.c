@@ -80,7 +80,7 @@ static void on_info(const struct qmpsnap_error *err, struct json_object *info, v
 		mine = *err;
 		mine.code = QMPSNAP_REFUSED;
 	} else if (make_plan(s, info, &mine) && s->dry_run) {
-		flow_go_on_with(&s->flow, s->table->steps, s->flow.at + 1);
+		flow_go_on_with(&s->flow, s->table->steps, s->flow.at + 1 + s->table->n_looks);
 		plan_print(s);
 	}
 	flow_done(&s->flow, &mine);
@@ -126,6 +126,11 @@ bool offline_is_copied(const void *self)
 bool offline_is_streamed(const void *self)
 {
 	return !offline_is_copied(self);
+}
+
+bool offline_has_room(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	return offline_is_streamed(s) || convert_has_room(s, err);
 }
 
 static void take_instant(struct qmpsnap_snapshot *s)

@@ -38,14 +38,6 @@ static void find_source(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	disk_done(s, &err);
 }
 
-static void check_room(struct qmpsnap_snapshot *s)
-{
-	struct qmpsnap_error err = {0};
-
-	(void)convert_has_room(s, &err);
-	flow_done(&s->flow, &err);
-}
-
 static void on_graph(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
@@ -55,7 +47,7 @@ static void on_graph(struct json_object *result, const struct qmpsnap_error *err
 		return;
 	}
 	s->block_graph = json_object_get(result);
-	disks_in_order(s, find_source, check_room);
+	disks_in_order(s, find_source, NULL);
 }
 
 static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)

@@ -23,7 +23,7 @@ static void hint_room(struct qmpsnap_error *err)
 			"method stream needs less than the whole disk");
 }
 
-static bool has_room(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+bool spool_has_room(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	char whole_text[UNITS_TEXT_BYTES], room_text[UNITS_TEXT_BYTES], less_text[UNITS_TEXT_BYTES];
 	uint64_t room = 0, whole = 0;
@@ -96,7 +96,7 @@ void spool_reserve(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 	struct qmpsnap_error err;
 
-	if (has_room(s, &err))
+	if (spool_has_room(s, &err))
 		disks_in_order(s, add_spool, NULL);
 	else
 		flow_done(f, &err);

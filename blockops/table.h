@@ -23,6 +23,11 @@
 	{.name = "plan", .start = plan_make,                                                       \
 	 .text = "choose the disks and the method, or refuse"}
 
+/* The last thing before anything is done that must be undone. */
+#define STEP_CHECK                                                                                 \
+	{.name = "check", .start = check_begin, .cancel = check_cancel,                            \
+	 .text = "see whether there is room, and whether the store takes images"}
+
 #define STEP_AGENT                                                                                 \
 	{.name = "agent", .start = agent_begin, .undo = agent_end, .when = UNDO_ALWAYS,            \
 	 .applies = agent_applies, .cancel = agent_cancel,                                         \

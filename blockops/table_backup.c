@@ -6,6 +6,7 @@
 /* clang-format off */
 const struct flow_step backup_steps[] = {
 	STEPS_BEGIN,
+	STEP_CHECK,
 	STEP_AGENT,
 	STEP_GUARD,
 	STEP_SERVER_REFUSED,

@@ -8,8 +8,8 @@
 const struct flow_step cold_steps[] = {
 	STEPS_BEGIN,
 	{.name = "sources", .start = sources_find, .undo = sources_close, .when = UNDO_ALWAYS,
-	 .text = "find the disks' files through QEMU's block graph, open them read-only, and see "
-		 "whether there is room for their copies"},
+	 .text = "find the disks' files through QEMU's block graph, and open them read-only"},
+	STEP_CHECK,
 	STEP_AGENT,
 	STEP_GUARD,
 	{.name = "spool", .start = convert_spool, .undo = spool_drop, .when = UNDO_ALWAYS,

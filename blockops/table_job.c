@@ -7,6 +7,7 @@
 /* clang-format off */
 const struct flow_step job_steps[] = {
 	STEPS_BEGIN,
+	STEP_CHECK,
 	STEP_AGENT,
 	STEP_GUARD,
 	{.name = "server", .start = server_start, .undo = server_stop, .when = UNDO_ALWAYS,

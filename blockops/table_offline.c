@@ -8,6 +8,7 @@ const struct flow_step offline_steps[] = {
 	{.name = "open", .start = offline_open, .undo = sources_close, .when = UNDO_ALWAYS,
 	 .cancel = offline_open_cancel,
 	 .text = "open the file and what it stands on, if nobody has locked them"},
+	STEP_CHECK,
 	STEP_GUARD,
 	{.name = "serve", .start = offline_serve, .undo = offline_serve_end, .when = UNDO_ALWAYS,
 	 .applies = offline_is_streamed, .cancel = views_cancel,

@@ -27,6 +27,16 @@ static void names_of(const struct dir_store *store, const struct store_image_spe
 		names->json_temp, sizeof(names->json_temp), ".%s-%s.json.part", stem, names->id);
 }
 
+static struct store_check *check(struct qmpsnap_store *base, const struct store_need *need,
+	store_done_fn *done, void *data, struct qmpsnap_error *err)
+{
+	const struct dir_store *store = (const struct dir_store *)base;
+	struct local_names names = {.make_folder = true};
+
+	(void)snprintf(names.folder, sizeof(names.folder), "%s", store->folder);
+	return local_check_start(store->loop, &names, need, done, data, err);
+}
+
 static struct store_image *create(struct qmpsnap_store *base, const struct store_image_spec *spec,
 	store_done_fn *done, void *data, struct qmpsnap_error *err)
 {
@@ -55,6 +65,7 @@ static void free_store(struct qmpsnap_store *base)
 static const struct store_ops dir_ops = {
 	.kind = "dir",
 	.shelf = &dir_shelf,
+	.check = check,
 	.create = create,
 	.put = local_put,
 	.stop = local_stop,

@@ -21,6 +21,14 @@ static void names_of(const struct file_store *store, const struct store_image_sp
 	(void)snprintf(names->file_temp, sizeof(names->file_temp), ".qmpsnap-%s.part", names->id);
 }
 
+static struct store_check *check(struct qmpsnap_store *base, const struct store_need *need,
+	store_done_fn *done, void *data, struct qmpsnap_error *err)
+{
+	const struct file_store *store = (const struct file_store *)base;
+
+	return local_check_start(store->loop, &store->names, need, done, data, err);
+}
+
 static struct store_image *create(struct qmpsnap_store *base, const struct store_image_spec *spec,
 	store_done_fn *done, void *data, struct qmpsnap_error *err)
 {
@@ -49,6 +57,7 @@ static void free_store(struct qmpsnap_store *base)
 static const struct store_ops file_ops = {
 	.kind = "file",
 	.max_images = 1,
+	.check = check,
 	.create = create,
 	.put = local_put,
 	.stop = local_stop,

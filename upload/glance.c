@@ -324,6 +324,7 @@ static void free_store(struct qmpsnap_store *base)
 const struct store_ops glance_ops = {
 	.kind = "glance",
 	.shelf = &glance_shelf,
+	.check = glance_check,
 	.create = create,
 	.put = glance_put,
 	.stop = glance_stop,

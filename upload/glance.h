@@ -108,6 +108,10 @@ void glance_cancel(struct glance_call *call);
 /* The request's sink has room again. */
 void glance_resume(struct glance_call *call);
 
+/* check() of struct store_ops (glance_check.c). */
+struct store_check *glance_check(struct qmpsnap_store *base, const struct store_need *need,
+	store_done_fn *done, void *data, struct qmpsnap_error *err);
+
 /* ---- Removing (glance_remove.c) ----------------------------------------------------------- */
 
 /* A record's deletion, also of one that was protected by us; one that isn't there is deleted. */

@@ -17,6 +17,10 @@ struct store_image *local_create(const struct store_ops *ops, uv_loop_t *loop,
 	const struct store_image_spec *spec, const struct local_names *names, store_done_fn *done,
 	void *data, struct qmpsnap_error *err);
 
+/* check() of such a store.  `names` is copied. */
+struct store_check *local_check_start(uv_loop_t *loop, const struct local_names *names,
+	const struct store_need *need, store_done_fn *done, void *data, struct qmpsnap_error *err);
+
 /* discard_left() of such a store. */
 void local_discard_left(
 	uv_loop_t *loop, const struct local_names *names, store_done_fn *done, void *data);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "upload/local_files.h"
 
+#include "upload/writer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -12,7 +14,10 @@
 /* Tells our image from a file of the user's at the same path, also to another process. */
 #define ID_ATTRIBUTE "user.qmpsnap.id"
 
-enum { FOLDER_MODE = 0700 };
+enum {
+	FOLDER_MODE = 0700,
+	LEAST_BYTES = 64 * 1024, /* what any image takes, its metadata included */
+};
 
 static bool make_folders(const char *folder, struct qmpsnap_error *err)
 {
@@ -50,18 +55,69 @@ static bool check_file(int folder_fd, const struct local_names *names, struct qm
 	return false;
 }
 
+static int open_folder(const char *folder, struct qmpsnap_error *err)
+{
+	const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		error_errno(err, QMPSNAP_STORE, errno, "the folder %s", folder);
+	return fd;
+}
+
+static bool check_folder(
+	int fd, const char *folder, const struct local_names *names, struct qmpsnap_error *err)
+{
+	if (names->foreign && !check_file(fd, names, err))
+		return false;
+	return faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) == 0 ||
+	       error_errno(err, QMPSNAP_STORE, errno, "writing into the folder %s", folder);
+}
+
+/* Cuts `folder` to the part of it that is there. */
+static void cut_to_existing(char *folder)
+{
+	struct stat st;
+	char *slash;
+
+	while (stat(folder, &st) != 0 && errno == ENOENT) {
+		slash = strrchr(folder, '/');
+		if (!slash) {
+			(void)snprintf(folder, 2, ".");
+			return;
+		}
+		slash[slash == folder] = '\0';
+		if (slash == folder)
+			return;
+	}
+}
+
+bool local_check(
+	const struct local_names *names, const struct store_need *need, struct qmpsnap_error *err)
+{
+	char folder[LOCAL_FOLDER_BYTES];
+
+	(void)snprintf(folder, sizeof(folder), "%s", names->folder);
+	if (names->make_folder)
+		cut_to_existing(folder);
+	const int fd = open_folder(folder, err);
+	if (fd < 0)
+		return false;
+	const bool well = check_folder(fd, folder, names, err) &&
+			  writer_has_room(fd, (uint64_t)need->n_images * LEAST_BYTES, false,
+				  names->folder, err);
+	(void)close(fd);
+	return well;
+}
+
 bool local_prepare(const struct local_names *names, struct qmpsnap_error *err)
 {
 	if (names->make_folder && !make_folders(names->folder, err))
 		return false;
-	const int fd = open(names->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return error_errno(err, QMPSNAP_STORE, errno, "the folder %s", names->folder);
-	bool well = !names->foreign || check_file(fd, names, err);
-	if (well && faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) != 0)
-		well = error_errno(
-			err, QMPSNAP_STORE, errno, "writing into the folder %s", names->folder);
-	(void)close(fd);
+	const int fd = open_folder(names->folder, err);
+	const bool well = fd >= 0 && check_folder(fd, names->folder, names, err);
+
+	if (fd >= 0)
+		(void)close(fd);
 	return well;
 }
 

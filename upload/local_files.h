@@ -6,6 +6,7 @@
 #ifndef UPLOAD_LOCAL_FILES_H
 #define UPLOAD_LOCAL_FILES_H
 
+#include "base/store.h"
 #include "upload/temp.h"
 
 #include <limits.h>
@@ -32,6 +33,11 @@ struct local_mark {
 	dev_t device;
 	ino_t inode;
 };
+
+/* Whether local_prepare() would do well, and whether there is any room; makes nothing.  Errors: the
+ * same. */
+bool local_check(
+	const struct local_names *names, const struct store_need *need, struct qmpsnap_error *err);
 
 /* Makes the folder (0700) or checks that it can be written to, and that `file` may be made.
  * Errors: REFUSED when it exists and may not be replaced, USAGE when it isn't a regular file,

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <sys/statvfs.h>
 
-static bool check_free(
+bool writer_has_room(
 	int fd, uint64_t size_bytes, bool sparse, const char *path, struct qmpsnap_error *err)
 {
 	struct statvfs fs;
@@ -39,7 +39,7 @@ bool writer_reserve(
 {
 	int rc;
 
-	if (!check_free(fd, size_bytes, sparse, path, err))
+	if (!writer_has_room(fd, size_bytes, sparse, path, err))
 		return false;
 	if (sparse || size_bytes == 0)
 		return true;

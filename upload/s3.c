@@ -158,6 +158,7 @@ static void free_store(struct qmpsnap_store *base)
 const struct store_ops s3_ops = {
 	.kind = "s3",
 	.shelf = &s3_shelf.ops,
+	.check = s3_check,
 	.create = create,
 	.put = s3_put,
 	.stop = s3_stop,

@@ -47,6 +47,13 @@ extern const struct remote_ops s3_remote_ops; /* s3_call.c */
 
 void s3_free(struct s3_store *store); /* s3_open.c */
 
+/* The code of an answer's <Error>, "" when it has none (s3_call.c). */
+void s3_error_code(const struct http_reply *reply, char *code, size_t size);
+
+/* check() of struct store_ops (s3_check.c). */
+struct store_check *s3_check(struct qmpsnap_store *base, const struct store_need *need,
+	store_done_fn *done, void *data, struct qmpsnap_error *err);
+
 /* ---- Removing (s3_remove.c) --------------------------------------------------------------- */
 
 /* All that may be there of an image: its JSON, uploads of its key, its object. */

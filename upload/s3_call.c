@@ -89,6 +89,11 @@ static void get_error(const struct http_reply *reply, const char *name, char *te
 	xml_get(reply->body + blank, reply->body_len - blank, path, text, size);
 }
 
+void s3_error_code(const struct http_reply *reply, char *code, size_t size)
+{
+	get_error(reply, "Code", code, size);
+}
+
 /* A copy or a completion that failed after its answer was begun says so in it. */
 static long status(const struct http_reply *reply)
 {

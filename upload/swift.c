@@ -194,6 +194,7 @@ static void free_store(struct qmpsnap_store *base)
 const struct store_ops swift_ops = {
 	.kind = "swift",
 	.shelf = &swift_shelf.ops,
+	.check = swift_check,
 	.create = create,
 	.put = swift_put,
 	.stop = swift_stop,

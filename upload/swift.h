@@ -56,6 +56,10 @@ extern const struct remote_ops swift_remote_ops; /* swift_login.c */
 /* Frees it when no login is under way any more (swift_login.c). */
 void swift_free(struct swift_store *store);
 
+/* check() of struct store_ops (swift_check.c). */
+struct store_check *swift_check(struct qmpsnap_store *base, const struct store_need *need,
+	store_done_fn *done, void *data, struct qmpsnap_error *err);
+
 /* ---- Removing (swift_remove.c) ------------------------------------------------------------ */
 
 struct swift_removal {

@@ -29,9 +29,14 @@ struct writer *writer_start(const struct writer_options *options, struct pump *p
 /* Gives up: `done` follows soon, with an error. */
 void writer_stop(struct writer *w);
 
+/* Whether `size_bytes` fit into the file system of `fd`, be it that of `path` itself or of its
+ * folder.  Of a sparse file nobody knows how many will be holes: too little space for all its bytes
+ * is only worth a warning.  Errors: STORE. */
+bool writer_has_room(
+	int fd, uint64_t size_bytes, bool sparse, const char *path, struct qmpsnap_error *err);
+
 /* Fails early when `size_bytes` can't fit into the file system of `fd`, and reserves them where
- * it can.  A sparse file is not reserved, and too little space for all its bytes is only worth a
- * warning, as nobody knows how many will be holes.  Blocks. */
+ * it can.  A sparse file is not reserved; see writer_has_room().  Blocks. */
 bool writer_reserve(
 	int fd, uint64_t size_bytes, bool sparse, const char *path, struct qmpsnap_error *err);
 

@@ -71,6 +71,15 @@ struct store_image *kit_create(uv_loop_t *loop, struct qmpsnap_store *store,
 	return image;
 }
 
+bool kit_check(uv_loop_t *loop, struct qmpsnap_store *store, const struct store_need *need,
+	struct qmpsnap_error *err)
+{
+	struct outcome outcome = {.calls = 0};
+
+	ck_assert_ptr_nonnull(store->ops->check(store, need, outcome_done, &outcome, err));
+	return wait_into(loop, &outcome, err);
+}
+
 bool kit_put(uv_loop_t *loop, struct store_image *image, struct stream *stream,
 	struct qmpsnap_error *err)
 {

@@ -38,6 +38,8 @@ void kit_spec(struct store_image_spec *spec);
  * later. */
 struct store_image *kit_create(uv_loop_t *loop, struct qmpsnap_store *store,
 	const struct store_image_spec *spec, struct qmpsnap_error *err);
+bool kit_check(uv_loop_t *loop, struct qmpsnap_store *store, const struct store_need *need,
+	struct qmpsnap_error *err);
 bool kit_put(uv_loop_t *loop, struct store_image *image, struct stream *stream,
 	struct qmpsnap_error *err);
 bool kit_publish(uv_loop_t *loop, struct store_image *image, struct qmpsnap_error *err);
