@@ -15,12 +15,42 @@
 
 enum { TRIES = 16 };
 
-/* Everybody's, as /tmp is; -1: it can't be had. */
-static int open_folder(void)
+/* Whose it is may replace the locks of others, and so may everybody where the sticky bit is
+ * missing: then it is as good as none. */
+static bool is_safe(const struct stat *status)
 {
-	if (mkdir(FOLDER, 01777) == 0)
-		(void)chmod(FOLDER, 01777); /* whatever the umask is */
-	return open(FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return (status->st_uid == 0 || status->st_uid == geteuid()) &&
+	       (!(status->st_mode & (S_IWGRP | S_IWOTH)) || (status->st_mode & S_ISVTX));
+}
+
+/* What others have made before us root may have for all; what isn't root's then stays refused. */
+static bool make_safe(int folder)
+{
+	struct stat status;
+
+	if (fstat(folder, &status) < 0)
+		return false;
+	if (!is_safe(&status) && geteuid() == 0 && fchown(folder, 0, 0) == 0 &&
+		fchmod(folder, 01777) == 0 && fstat(folder, &status) < 0)
+		return false;
+	if (is_safe(&status))
+		return true;
+	errno = EPERM;
+	return false;
+}
+
+int guest_lock_open_folder(const char *path)
+{
+	if (mkdir(path, 01777) == 0)
+		(void)chmod(path, 01777); /* whatever the umask is */
+	const int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (folder >= 0 && !make_safe(folder)) {
+		const int errnum = errno;
+		(void)close(folder);
+		errno = errnum;
+		return -1;
+	}
+	return folder;
 }
 
 /* Only to be locked, and so read-only: it may be another user's.  Without O_CREAT first, which the
@@ -100,7 +130,7 @@ static int try_lock(int folder, struct guest_lock *lock, const char *run, char *
 int guest_lock_take(struct guest_lock *lock, const struct identity *guest, const char *run,
 	char holder[static GUEST_LOCK_HOLDER_BYTES], struct qmpsnap_error *err)
 {
-	const int folder = open_folder();
+	const int folder = guest_lock_open_folder(FOLDER);
 	int taken = -1;
 
 	*lock = GUEST_LOCK_NONE;
@@ -113,7 +143,9 @@ int guest_lock_take(struct guest_lock *lock, const struct identity *guest, const
 	}
 	if (taken < 0) {
 		error_errno(err, QMPSNAP_REFUSED, errno, "the guest can't be locked in " FOLDER);
-		error_hint(err, "the folder is everybody's: mkdir -m 1777 " FOLDER);
+		error_hint(err,
+			"the folder is everybody's, and root's or yours: as root, mkdir -p " FOLDER
+			"; chown 0:0 " FOLDER "; chmod 1777 " FOLDER);
 	}
 	if (folder >= 0)
 		(void)close(folder);
@@ -124,7 +156,7 @@ void guest_lock_drop(struct guest_lock *lock)
 {
 	if (lock->fd < 0)
 		return;
-	const int folder = open_folder();
+	const int folder = guest_lock_open_folder(FOLDER);
 	if (folder >= 0) {
 		(void)unlinkat(folder, lock->name, 0);
 		(void)close(folder);

@@ -19,6 +19,13 @@ struct guest_lock {
 
 #define GUEST_LOCK_NONE ((struct guest_lock){.fd = -1})
 
+/* Opens the folder of locks at `path`, and makes it (01777) where it is missing.  One that is
+ * neither root's nor this user's, or that everybody may write to without the sticky bit, is taken
+ * by root, and refused by others: -1 with EPERM, as who owns it could take locks away.  -1 and
+ * errno.
+ */
+int guest_lock_open_folder(const char *path);
+
 /* Takes the lock of `guest`, which must be known, for `run`.  1: it is ours; 0: another one has
  * it, and `holder` says who: "run k3j9..., process 4711 of user 0"; -1: *err (REFUSED). */
 int guest_lock_take(struct guest_lock *lock, const struct identity *guest, const char *run,

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RECORD_SCHEMA = 1 };
-
 static struct json_object *new_record(const char *kind)
 {
 	struct json_object *record = json_new();

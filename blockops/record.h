@@ -10,6 +10,9 @@
 
 #include "blockops/snapshot.h"
 
+/* Of the records; it changes when older ones would be misunderstood. */
+enum { RECORD_SCHEMA = 1 };
+
 /* ---- Telling (record.c) ---- */
 
 /* All that an undo needs to know, before there is anything to undo: to the guard, with the monitor,
@@ -52,6 +55,7 @@ bool record_left(struct qmpsnap_snapshot *s);
 struct taken_run {
 	struct qmpsnap_snapshot *s; /* the caller's, empty at first */
 	char last_step[32]; /* the last one that may have begun; "": none */
+	int64_t schema; /* that its first record names; 0: none */
 	char began[NAME_TIME_BYTES];
 	pid_t main_pid;
 	int monitor_fd, agent_fd; /* -1: none came with it */

@@ -84,8 +84,10 @@ static bool take_run(
 	const char *id = json_string(record, "run"), *guest = json_string(record, "guest");
 	const char *began = json_string(record, "began");
 
-	if (s->n_disks || !id || !state_is_run(id) || !take_address(s, record) ||
-		!json_length(disks) || json_length(disks) > SNAPSHOT_MAX_DISKS ||
+	run->schema = json_int(record, "schema", 0);
+	if (run->schema != RECORD_SCHEMA || s->n_disks || !id || !state_is_run(id) ||
+		!take_address(s, record) || !json_length(disks) ||
+		json_length(disks) > SNAPSHOT_MAX_DISKS ||
 		n_fds > json_length(json_member(record, "fds", json_type_array)) ||
 		!snapshot_add_disks(s, json_length(disks)))
 		return false;

@@ -8,12 +8,13 @@
 #include "blockops/unwind.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_JOURNALS = 4096 };
+enum { MAX_JOURNALS = 4096, RUN_UNREAD = -2 };
 
 struct recovery {
 	struct journal_recovery o;
@@ -77,32 +78,56 @@ static bool is_chosen(const struct journal_recovery *o, const struct taken_run *
 	       (o->address && strcmp(o->address, run->s->address.text) == 0);
 }
 
-/* 1: `run` and `journal` are a dead run that the options choose; 0: not; -1: *err. */
+/* Nobody knows whose guest's it is; said in *err. */
+static bool is_unreadable(
+	const struct taken_run *run, bool read, const char *name, struct qmpsnap_error *err)
+{
+	if (run->is_whole)
+		return false;
+	if (run->schema && run->schema != RECORD_SCHEMA) {
+		error_set(err, QMPSNAP_REFUSED,
+			"the journal of run %s is another version's (schema %lld, and not %d)",
+			name, (long long)run->schema, RECORD_SCHEMA);
+		error_hint(err, "that version's `qmpsnap recover` undoes the run");
+		return true;
+	}
+	return !read && err->detail == EBADMSG;
+}
+
+/* 1: `run` and `journal` are a dead run that the options choose; 0: not; RUN_UNREAD, -1: *err. */
 static int open_run(const struct journal_recovery *o, int folder, const char *name,
 	struct journal *journal, struct taken_run *run, struct qmpsnap_error *err)
 {
 	const int opened = journal_open_dead(journal, folder, name, !o->done, err);
-	struct qmpsnap_error broken;
 
 	if (opened <= 0)
-		return opened;
+		return opened ? RUN_UNREAD : 0;
 	*run = (struct taken_run){.s = snapshot_new(o->loop), .monitor_fd = -1, .agent_fd = -1};
 	if (!run->s) {
 		journal_close(journal);
 		error_no_memory(err);
 		return -1;
 	}
-	/* What stands before a broken line is well, and no later step had begun. */
-	if (!journal_read(journal, take_record, run, &broken))
-		log_line(QMPSNAP_LOG_WARNING, "%s; what stands before it is gone by",
-			broken.message);
-	if (run->is_whole && is_chosen(o, run))
+	const bool read = journal_read(journal, take_record, run, err);
+	if (run->is_whole && is_chosen(o, run)) {
+		/* What stands before a broken line is well, and no later step had begun. */
+		if (!read)
+			log_line(QMPSNAP_LOG_WARNING, "%s; what stands before it is gone by",
+				err->message);
 		return 1;
+	}
+	const bool is_strange = is_unreadable(run, read, name, err);
 	if (run->s->n_disks == 0 && journal->length_bytes == 0)
 		journal_remove(journal); /* killed before it had begun anything */
 	journal_close(journal);
 	snapshot_free(run->s);
-	return 0;
+	return is_strange ? RUN_UNREAD : run->is_whole || read ? 0 : -1;
+}
+
+static void warn_of_unread(const struct qmpsnap_error *err)
+{
+	log_line(QMPSNAP_LOG_WARNING, "%s; it is left alone%s%s", err->message,
+		err->hint[0] ? ": " : "", err->hint);
 }
 
 bool journal_recovery_needed(const struct journal_recovery *options)
@@ -118,12 +143,15 @@ bool journal_recovery_needed(const struct journal_recovery *options)
 	if (folder < 0)
 		return false;
 	runs = list_runs(folder, &n, &err);
-	for (size_t i = 0; i < n && !found; i++) {
-		found = open_run(options, folder, runs[i], &journal, &run, &err) > 0;
-		if (found) {
-			journal_close(&journal);
-			snapshot_free(run.s);
-		}
+	for (size_t i = 0; i < n; i++) {
+		const int opened = open_run(options, folder, runs[i], &journal, &run, &err);
+		if (opened == RUN_UNREAD)
+			warn_of_unread(&err);
+		if (opened <= 0)
+			continue;
+		found = true;
+		journal_close(&journal);
+		snapshot_free(run.s);
 	}
 	free(runs);
 	(void)close(folder);
@@ -415,7 +443,11 @@ static void on_turn(uv_timer_t *timer)
 			begin(r);
 			return;
 		}
-		if (found < 0 && r->err.code == QMPSNAP_OK)
+		if (found == RUN_UNREAD && !r->o.warned)
+			warn_of_unread(&err);
+		/* Of one guest's runs it is none, as far as anybody can know. */
+		if (found < 0 && r->err.code == QMPSNAP_OK &&
+			(found != RUN_UNREAD || !(r->o.guest || r->o.address)))
 			r->err = err;
 	}
 	uv_close((uv_handle_t *)&r->timer, on_closed);

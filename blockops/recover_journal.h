@@ -15,7 +15,7 @@
 /* A line for the user: what is, or would be, undone. */
 typedef void journal_found_fn(const char *phrase, void *data);
 /* The end, once, later.  UNDO: not all could be undone, and those journals are kept; with the
- * first reason.  STORE, AGENT: only unpublished images are left, or a guest that may be frozen. */
+ * first reason; without a `guest`, journals that can't be read count too.  STORE, AGENT: only unpublished images are left, or a guest that may be frozen. */
 typedef void journal_recovered_fn(const struct qmpsnap_error *err, void *data);
 
 /* The way to the monitor where the journal's isn't to be taken: QEMU greets a connection that was
@@ -33,13 +33,15 @@ struct journal_recovery {
 	struct monitor_way *way; /* to the monitor of `guest`; NULL: as the journals say */
 	bool locked; /* the caller has locked the guest */
 	bool dry_run; /* only told */
+	bool warned; /* of journals that can't be read, by journal_recovery_needed() */
 	qmpsnap_open_store_fn *open_store; /* NULL: unpublished images can't be deleted */
 	journal_found_fn *found;
 	journal_recovered_fn *done; /* NULL: it is only looked what there is */
 	void *data;
 };
 
-/* Whether any journal of a dead run is there that the options choose. */
+/* Whether any journal of a dead run is there that the options choose.  Warns of those that can't be
+ * read, which may be any guest's. */
 bool journal_recovery_needed(const struct journal_recovery *options);
 
 /* Begins; the options are copied, what they point to is borrowed until `done`.  False and *err when

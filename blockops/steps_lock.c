@@ -102,6 +102,7 @@ static void undo_dead_runs(struct qmpsnap_snapshot *s)
 		.state = s->state_dir,
 		.guest = &s->qemu,
 		.locked = true,
+		.warned = true,
 		.open_store = s->open_store,
 		.found = on_found,
 		.done = on_recovered,

@@ -171,6 +171,33 @@ class Recovery(JournalTest):
         self.assert_no_image(guest)
         self.assertEqual(list(guest.scratch.iterdir()), [])
 
+    def test_journals_that_cannot_be_read_are_left_alone(self):
+        """They may be any guest's: a warning, and the rest is done."""
+        guest = self.two_disks()
+        before = guest.state()
+        self.kill(guest, "instant")
+        journal, = guest.journals()
+        folder = journal.parent
+        strange = {"aaaaaaaaaa": b"\0\xffgarbage\n", "bbbbbbbbbb": b'{"record":"run","schema":2}\n'}
+        for name, text in strange.items():
+            (folder / name).write_bytes(text)
+        (folder / "cccccccccc").symlink_to(journal)
+        started = guest.snapshot()
+        self.assert_done(started)
+        said = [e.get("message", "") for e in started.events]
+        for words in ("aaaaaaaaaa", "bbbbbbbbbb is another version's (schema 2", "cccccccccc"):
+            self.assertEqual(sum(words in line and "left alone" in line for line in said), 1, said)
+        self.assertTrue(any("is undone" in line for line in said), said)
+        code, out, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual((code, out), (0, "nothing of ours found\n"), stderr)
+        self.assertIn("left alone", stderr)
+        code, _, stderr = tool.run("recover", "--all", env=guest.tool_env())
+        self.assertEqual(code, 9, stderr)
+        self.assertEqual(len(guest.journals()), 3)
+        for path in guest.journals():
+            path.unlink()
+        self.assert_nothing_left(guest, before)
+
     def test_what_stays_in_the_store_keeps_the_journal(self):
         """The guest is undone; who can't reach the store hears what is left there."""
         guest = self.two_disks()

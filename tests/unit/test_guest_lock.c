@@ -2,10 +2,12 @@
 #include "blockops/guest_lock.h"
 #include "suite.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -146,6 +148,51 @@ START_TEST(a_pair_tells_nothing)
 }
 END_TEST
 
+/* What root can't do is seen as another user. */
+START_TEST(a_folder_of_others)
+{
+	char parent[] = "/tmp/qmpsnap-test-XXXXXX", path[64];
+	struct stat status;
+
+	ck_assert_ptr_nonnull(mkdtemp(parent));
+	ck_assert_int_eq(chmod(parent, 0777), 0);
+	(void)snprintf(path, sizeof(path), "%s/locks", parent);
+	int fd = guest_lock_open_folder(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fstat(fd, &status), 0);
+	ck_assert_uint_eq(status.st_mode & 07777, 01777);
+	(void)close(fd);
+
+	if (geteuid() == 0) {
+		ck_assert_int_eq(seteuid(65534), 0);
+		ck_assert_int_eq(close(guest_lock_open_folder(path)), 0); /* root's */
+		ck_assert_int_eq(seteuid(0), 0);
+		ck_assert_int_eq(chown(path, 4711, 0), 0);
+		ck_assert_int_eq(seteuid(65534), 0);
+		ck_assert_int_eq(guest_lock_open_folder(path), -1);
+		ck_assert_int_eq(errno, EPERM);
+		ck_assert_int_eq(seteuid(0), 0);
+		ck_assert_int_eq(chmod(path, 0777), 0);
+		ck_assert_int_eq(close(guest_lock_open_folder(path)), 0); /* taken */
+		ck_assert_int_eq(stat(path, &status), 0);
+		ck_assert_uint_eq(status.st_uid, 0);
+		ck_assert_uint_eq(status.st_mode & 07777, 01777);
+		ck_assert_int_eq(chmod(path, 0777), 0);
+		ck_assert_int_eq(seteuid(65534), 0);
+	} else {
+		ck_assert_int_eq(chmod(path, 0777), 0);
+	}
+	ck_assert_int_eq(guest_lock_open_folder(path), -1);
+	ck_assert_int_eq(errno, EPERM);
+	ck_assert(getuid() != 0 || seteuid(0) == 0);
+	ck_assert_int_eq(rmdir(path), 0);
+	ck_assert_int_eq(symlink("/tmp", path), 0);
+	ck_assert_int_eq(guest_lock_open_folder(path), -1);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(parent), 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("guest_lock");
@@ -157,6 +204,7 @@ static Suite *suite(void)
 	tcase_add_test(identity, a_process_that_ended_is_known_as_such);
 	tcase_add_test(identity, a_launchers_sockets_differ);
 	tcase_add_test(identity, a_pair_tells_nothing);
+	tcase_add_test(identity, a_folder_of_others);
 	suite_add_tcase(s, lock);
 	suite_add_tcase(s, identity);
 	return s;
