@@ -10,6 +10,7 @@ import traceback
 
 import cells
 from judge import judge
+from qemu import take_its_name
 from stage import Stage
 
 
@@ -113,4 +114,5 @@ def report(chosen, todo, missing, outcomes, seconds):
 
 
 if __name__ == "__main__":
+    take_its_name()
     sys.exit(main())

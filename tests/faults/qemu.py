@@ -8,12 +8,19 @@ import os
 import selectors
 import signal
 import socket
+import sys
 
 import nbd_server
 from model import DATA_BYTES, DISK_BYTES, Refused
 
 GARBAGE = b"\x80\x01not json at all]}\r\n"
 READ_ONLY = ("query-", "qom-get", "x-debug")
+
+
+def take_its_name():
+    """Starts this program anew under a name that qmpsnap takes for a QEMU's (qmp/identity.h)."""
+    if not sys.orig_argv[0].startswith("qemu"):
+        os.execv(os.readlink("/proc/self/exe"), ["qemu-model", *sys.orig_argv[1:]])
 
 
 class Fault:
