@@ -68,12 +68,54 @@ static unsigned long find_inode(const char *table, const char *local, const char
 	return found;
 }
 
+/* The inode of the socket at this host whose own name is `near` and whose other end is `far`, both
+ * of IPv4 or both of IPv6. */
+static unsigned long inode_between(
+	const struct sockaddr_storage *near, const struct sockaddr_storage *far)
+{
+	char local[40], remote[40], local6[80], remote6[80];
+
+	proc_name(near, local);
+	proc_name(far, remote);
+	if (near->ss_family == AF_INET6)
+		return find_inode("/proc/net/tcp6", local, remote);
+	const unsigned long inode = find_inode("/proc/net/tcp", local, remote);
+	if (inode)
+		return inode;
+	/* A socket for both families has IPv4 clients in the other table. */
+	(void)snprintf(local6, sizeof(local6), "0000000000000000FFFF0000%s", local);
+	(void)snprintf(remote6, sizeof(remote6), "0000000000000000FFFF0000%s", remote);
+	return find_inode("/proc/net/tcp6", local6, remote6);
+}
+
+/* Of the socket that listens at `name`, or there at all addresses, of both families too. */
+static unsigned long listener_inode(const struct sockaddr_storage *name)
+{
+	const struct sockaddr_in6 any6 = {.sin6_family = AF_INET6,
+		.sin6_port =
+			name->ss_family == AF_INET
+				? ((const struct sockaddr_in *)(const void *)name)->sin_port
+				: ((const struct sockaddr_in6 *)(const void *)name)->sin6_port};
+	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = any6.sin6_port};
+	struct sockaddr_storage nobody = {.ss_family = name->ss_family}, all = {0};
+	unsigned long inode = inode_between(name, &nobody);
+
+	if (!inode && name->ss_family == AF_INET) {
+		memcpy(&all, &any, sizeof(any));
+		inode = inode_between(&all, &nobody);
+	}
+	if (!inode) {
+		memcpy(&all, &any6, sizeof(any6));
+		nobody.ss_family = AF_INET6;
+		inode = inode_between(&all, &nobody);
+	}
+	return inode;
+}
+
 static unsigned long peer_inode(int fd, struct qmpsnap_error *err)
 {
 	struct sockaddr_storage mine = {0}, theirs = {0};
 	socklen_t mine_size = sizeof(mine), theirs_size = sizeof(theirs);
-	char local[40], remote[40];
-	unsigned long inode;
 
 	if (getsockname(fd, (struct sockaddr *)&mine, &mine_size) < 0 ||
 		getpeername(fd, (struct sockaddr *)&theirs, &theirs_size) < 0) {
@@ -85,18 +127,10 @@ static unsigned long peer_inode(int fd, struct qmpsnap_error *err)
 			"the monitor's address isn't this host's own (127.0.0.1 or [::1])");
 		return 0;
 	}
-	/* From its side, the two names change places. */
-	proc_name(&theirs, local);
-	proc_name(&mine, remote);
-	inode = find_inode(
-		theirs.ss_family == AF_INET ? "/proc/net/tcp" : "/proc/net/tcp6", local, remote);
-	if (!inode && theirs.ss_family == AF_INET) {
-		/* A socket for both families has IPv4 clients in the other table. */
-		char local6[80], remote6[80];
-		(void)snprintf(local6, sizeof(local6), "0000000000000000FFFF0000%s", local);
-		(void)snprintf(remote6, sizeof(remote6), "0000000000000000FFFF0000%s", remote);
-		inode = find_inode("/proc/net/tcp6", local6, remote6);
-	}
+	/* A connection that waits to be accepted is nobody's yet. */
+	unsigned long inode = inode_between(&theirs, &mine);
+	if (!inode)
+		inode = listener_inode(&theirs);
 	if (!inode)
 		error_set(err, QMPSNAP_REFUSED,
 			"the other end of the monitor's connection is no socket of this host");

@@ -4,7 +4,8 @@
  *
  * A loopback connection's other end is a socket of this network namespace: /proc/net/tcp and tcp6
  * give its inode, /proc/PID/fd who holds it (proc(5)).  A forwarder (ssh -L, socat) would hold it
- * just as well, so only a process whose executable is a QEMU counts.
+ * just as well, so only a process whose executable is a QEMU counts.  A connection that waits to be
+ * accepted has no inode yet; then it is who listens.
  */
 #ifndef QMP_PEER_H
 #define QMP_PEER_H

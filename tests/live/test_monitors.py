@@ -102,6 +102,17 @@ class Tcp(MonitorTest):
         self.assertEqual(code, 0, err)
         self.assertEqual(guest.state(), before)
 
+    def test_known_before_it_is_accepted(self):
+        """QEMU serves one client at a time; the next one must know all the same whose guest it
+        is, for the lock."""
+        guest, port = self.tcp_guest()
+        with socket.create_connection(("127.0.0.1", port)) as first:
+            self.assertIn(b"QMP", first.recv(4096))
+            started = guest.snapshot("--verbose")
+            self.assertEqual(started.wait(), REFUSED, started.describe())
+        self.assertIn("another client", started.describe())
+        self.assertNotIn("nobody can tell", started.describe())
+
     def test_killed(self):
         """The guard has a duplicate of the connection."""
         guest, _ = self.tcp_guest()
