@@ -185,7 +185,7 @@ static void answered(const struct qmpsnap_error *broken, const struct http_reply
 	const bool well = judge(call, broken, reply, &err);
 	call->again = !well && answer_said(&err, 401, 401) && !call->renewed && !call->stopped &&
 		      call->remote->ops->renew && call->remote->ops->renew(call->remote, call);
-	call->renewed |= call->again;
+	call->renewed = call->again; /* a token may expire in each of the tries */
 	if (call->pump) {
 		call->err = err;
 		finish_try(call);

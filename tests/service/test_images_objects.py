@@ -5,7 +5,7 @@ import urllib.request
 
 from fault_proxy import FaultProxy, Rule
 from shelf import ShelfTest, same
-from test_objects import BUCKET, Swift
+from real_swift import BUCKET, Swift
 
 SWIFT = None
 

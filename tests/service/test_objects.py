@@ -3,93 +3,21 @@
 what failed or was killed leaves nothing."""
 import hashlib
 import json
-import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
 import unittest
-import urllib.error
 import urllib.request
 
 import kit
 from fault_proxy import FOREVER, FaultProxy, Rule
+from real_swift import BUCKET, Swift
 
 LARGE = 20000001
 QUICK = ("--wait", "20", "--tries", "5")
-BUCKET = "images"
-
-
-class Swift:
-    """One for all tests, as its start takes a while."""
-
-    def __init__(self, size=None):
-        """With a size its disk is a small one of its own."""
-        self.folder = tempfile.mkdtemp(prefix="qmpsnap-swift-", dir="/var/tmp")
-        self.state = pathlib.Path(self.folder) / "state"
-        self.mounted = None
-        if size:
-            self.mount(size)
-        done = subprocess.run([kit.SERVICES / "start-swift", self.state, "--keystone"],
-                              check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              text=True)
-        if done.returncode != 0:
-            os.rmdir(self.folder) if not self.state.exists() else self.close()
-            if done.returncode == kit.SKIPPED:
-                raise unittest.SkipTest("a package is missing; see scripts/install-deps --test")
-            raise RuntimeError("start-swift failed")
-        self.exports = dict(line.removeprefix("export ").split("=", 1)
-                            for line in done.stdout.splitlines() if line)
-        self.url = self.exports["AWS_ENDPOINT_URL"]
-        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-        request = urllib.request.Request(self.exports["ST_AUTH"], headers={
-            "X-Auth-User": self.exports["ST_USER"], "X-Auth-Key": self.exports["ST_KEY"]})
-        with self._open(request, timeout=60) as answer:
-            self.account = answer.headers["X-Storage-Url"]
-            self.token = answer.headers["X-Auth-Token"]
-
-    def mount(self, size):
-        disk = self.state / "srv" / "d1"
-        disk.mkdir(parents=True)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk],
-                              capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            shutil.rmtree(self.folder)
-            raise unittest.SkipTest(f"no file system of its own: {done.stderr.strip()}")
-        self.mounted = disk
-
-    def close(self):
-        if self.mounted:
-            subprocess.run([kit.SERVICES / "stop-services", self.state], check=True,
-                           stdin=subprocess.DEVNULL)
-            subprocess.run(["umount", self.mounted], check=True)
-        subprocess.run([kit.SERVICES / "stop-services", self.state, "--purge"], check=True,
-                       stdin=subprocess.DEVNULL)
-        os.rmdir(self.folder)
-
-    def call(self, method, path, **headers):
-        """By Swift's own interface, with urllib."""
-        request = urllib.request.Request(self.account + path, method=method, headers={
-            "X-Auth-Token": self.token, "Accept": "text/plain",
-            **{key.replace("_", "-"): value for key, value in headers.items()}})
-        try:
-            with self._open(request, timeout=60) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-    def objects(self):
-        """All there are, with their containers."""
-        return {f"/{container}/{name}"
-                for container in self.call("GET", "")[1].decode().split()
-                for name in self.call("GET", f"/{container}")[1].decode().splitlines()}
-
-    def clear(self):
-        for path in self.objects():
-            self.call("DELETE", urllib.request.quote(path))
 
 
 def setUpModule():
@@ -375,7 +303,7 @@ class Full(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.swift = Swift(32 << 20)
+        cls.swift = Swift(size=32 << 20)
         cls.swift.call("PUT", f"/{BUCKET}")
 
     @classmethod

@@ -14,7 +14,7 @@ import kit
 import tool
 from fault_proxy import FOREVER, FaultProxy, Rule
 from lab import MIB, Disk, LabTest
-from test_objects import BUCKET, Swift
+from real_swift import BUCKET, Swift
 
 N_DISKS = 20
 QCOW2 = "qcow2"

@@ -8,7 +8,7 @@ import unittest
 
 import kit
 from fault_proxy import FOREVER, FaultProxy, Rule
-from test_objects import BUCKET, Swift
+from real_swift import BUCKET, Swift
 
 SIZE = 5000001
 QUICK = ("--wait", "20", "--tries", "4")

@@ -184,6 +184,9 @@ START_TEST(test_token_expires)
 		BOXES,
 		{"DELETE " JSON " ", .status = 401},
 		LOGIN,
+		{"DELETE " JSON " ", .status = 503}, /* the next try meets an expired one again */
+		{"DELETE " JSON " ", .status = 401},
+		LOGIN,
 		{"DELETE " JSON " ", .status = 404},
 		{"DELETE " DATA " ", .status = 404},
 		{LIST, .status = 200, .body = "a/1\nb%2\n"},
@@ -192,7 +195,8 @@ START_TEST(test_token_expires)
 		{LIST, .status = 204},
 	};
 
-	start(script, 11);
+	start(script, 14);
+	remote_of(store)->tries = 4;
 	((struct swift_image *)image)->maybe_there = true;
 	ck_assert_msg(kit_discard(&loop, image, &err), "%s", err.message);
 	finish();
