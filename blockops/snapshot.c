@@ -90,6 +90,18 @@ static struct qmpsnap_image *result_images(const struct qmpsnap_snapshot *s)
 	return images;
 }
 
+static void hint_at_recover(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (err->code == QMPSNAP_STORE)
+		error_hint(err, "`qmpsnap recover --all` removes what is left in the store, once "
+				"that lets it");
+	else if (s->address.text[0])
+		error_hint(err, "`qmpsnap recover --qmp %s` removes the rest once QEMU answers",
+			s->address.text);
+	else
+		error_hint(err, "`qmpsnap recover --all` removes the rest");
+}
+
 static void end(struct qmpsnap_snapshot *s)
 {
 	struct flow *f = &s->flow;
@@ -105,9 +117,7 @@ static void end(struct qmpsnap_snapshot *s)
 		s->result.scratch_bytes += s->disks[i].scratch_seen_bytes;
 	if (f->undo_err.code != QMPSNAP_OK) {
 		if (!f->undo_err.hint[0])
-			error_hint(&f->undo_err,
-				"`qmpsnap recover --qmp %s` removes the rest once QEMU answers",
-				s->address.text);
+			hint_at_recover(s, &f->undo_err);
 		s->result.undo_error = &f->undo_err;
 	}
 	s->result.total_ms = (double)(uv_hrtime() - s->started_ns) / 1e6;

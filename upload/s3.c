@@ -122,9 +122,15 @@ static void publish(struct store_image *base, store_done_fn *done, void *data)
 static void discarded(const struct qmpsnap_error *err, void *data)
 {
 	struct s3_image *image = data;
+	struct qmpsnap_error mine;
 
-	if (!err)
+	if (!err) {
 		image->maybe_there = false;
+	} else {
+		mine = *err;
+		remote_hint_left(&mine);
+		err = &mine;
+	}
 	finish(err, image);
 }
 

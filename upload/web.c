@@ -194,14 +194,24 @@ static void publish(struct store_image *base, store_done_fn *done, void *data)
 static void deleted(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct web_image *image = data;
+	const struct web_spec *spec = &image->store->spec;
+	struct qmpsnap_error mine;
 
 	(void)reply;
 	if (answer_said(err, 405, 405) || answer_said(err, 501, 501)) {
 		log_line(QMPSNAP_LOG_WARNING, "%s; a part of the image may be there", err->message);
 		err = NULL;
 	}
-	if (!err)
+	if (!err) {
 		image->maybe_there = false;
+	} else {
+		mine = *err;
+		if (spec->force) /* `recover` can't know whose it is */
+			error_hint(&mine, "delete what is left at %.180s by hand", spec->place);
+		else
+			remote_hint_left(&mine);
+		err = &mine;
+	}
 	finish(err, image);
 }
 

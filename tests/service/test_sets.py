@@ -248,6 +248,33 @@ class IntoObjects(SetTest):
                     self.assertTrue(any(fault for *_, fault in self.proxy.log))
                     self.assertEqual(self.swift.objects(), set())
 
+    def test_what_cannot_be_deleted(self):
+        """Exit 9, and the command that it names deletes what is left, once the service lets it."""
+        guest = self.written_guest(2)
+        before = guest.state()
+        for store in (f"s3://{BUCKET}/sets", f"swift:{BUCKET}"):
+            with self.subTest(store=store):
+                self.proxy.set(Rule("PUT", r"vd1-.*\.json$", "status", status=403, times=FOREVER),
+                               Rule("DELETE", ".", "status", status=403, times=FOREVER))
+                started = guest.snapshot(store=store)
+                self.assertEqual(started.wait(), 9, started.describe())
+                undo = started.result["error"]["undo_error"]
+                self.assertRegex(undo["message"], rf"disk vd\d: deleting {store}.*403")
+                (command,) = re.findall("`(.*)`", undo["hint"])
+                name, *words = command.split()
+                self.assertEqual(name, "qmpsnap")
+                left = self.swift.objects()
+                self.assertTrue(left)
+                code, out, stderr = tool.run(*words, env=guest.tool_env())
+                self.assertEqual((code, self.swift.objects()), (9, left), out + stderr)
+                self.assertIn("403", stderr)
+                self.proxy.set()
+                code, out, stderr = tool.run(*words, env=guest.tool_env())
+                self.assertEqual((code, self.swift.objects()), (0, set()), out + stderr)
+                code, out, stderr = tool.run(*words, env=guest.tool_env())
+                self.assertIn("nothing of ours", out)
+                self.assert_nothing_left(guest, before)
+
     def test_twenty_disks(self):
         guest = self.written_guest(N_DISKS)
         before = guest.state()

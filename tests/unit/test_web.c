@@ -201,6 +201,8 @@ START_TEST(test_failures)
 	ck_assert_ptr_null(strstr(err.message, "hush"));
 	ck_assert_ptr_nonnull(strstr(err.message, "the server answered"));
 	ck_assert_int_eq(kit_discard(&loop, image, &err), rows[_i].well);
+	if (!rows[_i].well)
+		ck_assert_ptr_nonnull(strstr(err.hint, "by hand"));
 	finish();
 }
 END_TEST
