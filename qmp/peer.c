@@ -97,8 +97,13 @@ static unsigned long listener_inode(const struct sockaddr_storage *name)
 				? ((const struct sockaddr_in *)(const void *)name)->sin_port
 				: ((const struct sockaddr_in6 *)(const void *)name)->sin6_port};
 	const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = any6.sin6_port};
-	struct sockaddr_storage nobody = {.ss_family = name->ss_family}, all = {0};
-	unsigned long inode = inode_between(name, &nobody);
+	struct sockaddr_storage nobody, all;
+	unsigned long inode;
+
+	memset(&nobody, 0, sizeof(nobody));
+	memset(&all, 0, sizeof(all));
+	nobody.ss_family = name->ss_family;
+	inode = inode_between(name, &nobody);
 
 	if (!inode && name->ss_family == AF_INET) {
 		memcpy(&all, &any, sizeof(any));
