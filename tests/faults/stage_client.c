@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static int stage_fd = -1;
-static bool connected, disk_is_full;
+static bool connected, disk_is_full, spoils;
 static unsigned n_writes;
 
 static void connect_once(void)
@@ -35,7 +35,7 @@ static void connect_once(void)
 /* For the programs beside us, whose writes nobody hooks: none of their files grows. */
 static void fill_disk(void)
 {
-	const struct rlimit most = {.rlim_cur = 64 * 1024, .rlim_max = RLIM_INFINITY};
+	const struct rlimit most = {.rlim_cur = (rlim_t)64 * 1024, .rlim_max = RLIM_INFINITY};
 
 	disk_is_full = true;
 	(void)signal(SIGXFSZ, SIG_IGN);
@@ -60,6 +60,21 @@ void stage_announce(const char *phase, const char *step)
 	while (got < 0 && errno == EINTR);
 	if (got > 0 && strcmp(answer, "full") == 0)
 		fill_disk();
+	if (strcmp(phase, "message") != 0 && strcmp(phase, "spoiled") != 0)
+		spoils = got > 0 && strcmp(answer, "spoil") == 0;
+}
+
+bool stage_takes_messages(void)
+{
+	return getenv("FAULTS_MESSAGES") != NULL;
+}
+
+bool stage_spoils_message(void)
+{
+	const bool now = spoils;
+
+	spoils = false;
+	return now;
 }
 
 bool stage_disk_is_full(void)
