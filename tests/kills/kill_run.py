@@ -5,13 +5,14 @@ The programs are those of tests/faults: they tell the stage of each step and of 
 changes something, and wait for the answer, so a blow falls just there (stage_client.h)."""
 import json
 import os
-import pathlib
 import selectors
 import signal
 import socket
 import subprocess
 import threading
 import time
+
+import tool  # of tests/live, as kill_lab.py finds it
 
 LIMIT_S = 90
 SOON_S = 0.02  # for a step that only reads, or waits: amid it
@@ -122,26 +123,12 @@ class Run:
         self.struck, self.due = True, None
         if self.cell.undo_fails and self.cell.fault != "kill-both":
             self.spoiling = self.cell.step
-        victims = [self.process.pid]
-        guard = self.guard_pid()
+        main, guard = self.process.pid, tool.guard_of(self.process.pid)
+        self.story.append(f"--- {self.cell.fault}, process {main}, guard {guard or 'none'}")
         if self.cell.fault == "kill-both" and guard:
-            victims.append(guard)
-            for pid in victims:  # neither sees the other's end
-                os.kill(pid, signal.SIGSTOP)
-        self.story.append(f"--- {self.cell.fault} {victims}")
-        for pid in victims:
-            os.kill(pid, self.cell.signal)
-
-    def guard_pid(self):
-        pid = self.process.pid
-        try:
-            text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-            for child in text.split():
-                if pathlib.Path(f"/proc/{child}/comm").read_text().startswith("qmpsnap-g"):
-                    return int(child)
-        except OSError:
-            pass
-        return 0
+            tool.kill_at_once(main, guard)
+        else:
+            os.kill(main, self.cell.signal)
 
     # ---- the run
 
@@ -210,6 +197,6 @@ class Run:
             pipe.close()
 
     def end_late(self):
-        for pid in (self.guard_pid(), self.process.pid):
+        for pid in (tool.guard_of(self.process.pid), self.process.pid):
             if pid and self.process.poll() is None:
                 os.kill(pid, signal.SIGKILL)

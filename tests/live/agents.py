@@ -27,7 +27,8 @@ def _gone():
 
 
 class FakeAgent(threading.Thread):
-    """An agent that answers with `answers` by command, and says nothing to others.
+    """An agent that answers with `answers` by command, and says nothing to others. An answer may be
+    a function that returns it.
 
     `heard` has the commands in order; `deaf`: not even a sync is answered."""
 
@@ -63,7 +64,9 @@ class FakeAgent(threading.Thread):
             answer = message["arguments"]["id"]
             channel.sendall(b"\xff" + json.dumps({"return": answer}).encode() + b"\n")
         elif command in self.answers:
-            channel.sendall(json.dumps({"return": self.answers[command]}).encode() + b"\n")
+            answer = self.answers[command]
+            answer = answer() if callable(answer) else answer
+            channel.sendall(json.dumps({"return": answer}).encode() + b"\n")
 
     def close(self):
         self._ended = True

@@ -177,6 +177,12 @@ class Guest:
         self._process.kill()
         self._process.wait()
 
+    def restart(self):
+        """Another QEMU with the same disks, on the same sockets."""
+        self.monitor.close()
+        self.kill()
+        self._start()
+
     def close(self):
         """Ends everything that was started here, and removes the folder."""
         for started in self._tools:
@@ -220,6 +226,13 @@ class Guest:
             with open(disk.reference, "r+b") as reference:
                 reference.seek(offset)
                 reference.write(bytes([pattern]) * length)
+
+    def throttle(self, writes_per_s):
+        """Of the first disk, a virtio one; 0: no limit."""
+        said = self.monitor.human("block_set_io_throttle /machine/peripheral/vd0/virtio-backend "
+                                  f"0 0 0 0 0 {writes_per_s}")
+        if said:
+            raise AssertionError(said)
 
     # ---- what must be as before after a snapshot
 

@@ -170,6 +170,24 @@ class RealAgent(LabTest):
         self.assert_thawed(guest)
         self.assert_nothing_left(guest, before)
 
+    def test_freeze_ends_after_its_deadline(self):
+        """The guest's disk has become so slow that writing its caches out takes too long."""
+        guest = self.file_guest()
+        before = guest.state()
+        guest.throttle(1)
+        time.sleep(3)  # what it may write at once is used up, its caches have something in them
+        started = guest.snapshot("--qga", guest.qga, "--quiesce", "require", "--freeze-deadline",
+                                 "1s")
+        undone = started.wait_for(lambda event: event["event"] == "step" and
+                                  event["step"] == "freeze" and event["phase"] == "undo-begin")
+        self.assertIsNotNone(undone, started.describe())
+        time.sleep(2)  # the agent is still at the freeze
+        guest.throttle(0)
+        self.assertEqual(started.wait(), 8, started.describe())
+        self.assertIn("no reply to guest-fsfreeze-freeze", started.result["error"]["message"])
+        self.assert_thawed(guest)
+        self.assert_nothing_left(guest, before)
+
     def test_owner_pauses_a_frozen_guest(self):
         """It is thawed once its owner continues it."""
         guest = self.file_guest()
@@ -234,6 +252,31 @@ class PlayedAgent(LabTest):
         started, heard = self.check(silent, 8, "--freeze-deadline", "1s", "--quiesce", "require")
         self.assertNotIn("instant", self.steps(started))
         self.assertEqual(heard[-2:], [THAW, STATUS])
+
+    def late(self):
+        """Its freeze is done after 3 s, and nothing else meanwhile."""
+        def freeze():
+            time.sleep(3)
+            self.held = True
+            return 2
+
+        def thaw():
+            self.held = False
+            return 2
+        return ({STATUS: lambda: "frozen" if self.held else "thawed", FREEZE: freeze, THAW: thaw},)
+
+    def test_freeze_ends_after_its_deadline(self):
+        """What froze late is thawed."""
+        for code, quiesce in ((0, "auto"), (8, "require")):
+            with self.subTest(quiesce=quiesce):
+                self.held = False
+                started, heard = self.check(
+                    self.late(), code, "--freeze-deadline", "1s", "--quiesce", quiesce)
+                self.assertFalse(self.held)
+                self.assertEqual(heard[heard.index(FREEZE):],
+                                 [FREEZE, "guest-sync-delimited", THAW, STATUS])
+                self.assertIn("no reply to guest-fsfreeze-freeze within 1 s",
+                              started.stderr + json.dumps(started.events))
 
     def test_freezes_nothing(self):
         nothing = ({STATUS: "thawed", FREEZE: 0, THAW: 0},)

@@ -247,13 +247,6 @@ class SlowSink:
 class Auto(ControlTest):
     """A guest's writes made slow by QEMU's own throttle, in place of a busy host."""
 
-    @staticmethod
-    def throttle(guest, writes_per_s):
-        said = guest.monitor.human("block_set_io_throttle /machine/peripheral/vd0/virtio-backend "
-                                   f"0 0 0 0 0 {writes_per_s}")
-        if said:
-            raise AssertionError(said)
-
     def wait_limit(self, guest, run, matches, timeout_s=30):
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
@@ -278,10 +271,10 @@ class Auto(ControlTest):
         self.wait_until(lambda: self.status(guest, run)["disks"])
         self.wait_limit(guest, run, is_no_hindrance)  # its writes are as before
 
-        self.throttle(guest, 25)
+        guest.throttle(25)
         slow = self.wait_limit(guest, run, lambda limit: limit and limit < 8 * MIB)
         self.assertGreaterEqual(slow, 4 * MIB)  # it never stops
-        self.throttle(guest, 0)
+        guest.throttle(0)
         self.wait_limit(guest, run, is_no_hindrance)
         sink.bytes_per_s = 1 << 30
         self.assertIsNone(sink.result()["error"])

@@ -162,6 +162,26 @@ class IntoGlance(LabTest):
                 self.assertEqual(len(self.glance.records()), left, done.stderr)
                 self.assert_nothing_left(guest, before)
 
+    def test_a_container_killed_whole(self):
+        """The main process, its guard and QEMU at once: `recover --all` deletes the records."""
+        guest = self.guest(Disk(8 * MIB), Disk(8 * MIB))
+        for disk in guest.disks:
+            guest.write(disk, 0, 4 * MIB, 0x21)
+        started = self.snapshot_to_glance(guest, "--speed", "1M")
+        self.assertIsNotNone(started.wait_for(lambda e: e["event"] == "progress" and
+                                              e["done_bytes"] > 0), started.describe())
+        tool.kill_at_once(started.pid, tool.guard_of(started.pid), guest.pid)
+        started.wait()
+        guest.kill()  # waits for it
+        self.assertEqual(len(self.glance.records()), 2)
+        self.assertEqual(len(guest.journals()), 1)
+        code, out, stderr = tool.run("recover", "--all", env=guest.tool_env())
+        self.assertEqual(code, 0, stderr)
+        self.assertIn("is undone", out)
+        self.assertEqual(self.glance.records(), [])
+        self.assertEqual(guest.journals(), [])
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+
     def test_nobody_listens(self):
         guest = self.guest(Disk(8 * MIB), paused=True)
         before = guest.state()

@@ -160,6 +160,23 @@ class Recovery(JournalTest):
         self.assertEqual(again.journals(), [])
         self.assert_no_image(guest)
 
+    def test_a_guest_restarted_by_its_owner(self):
+        """On the same socket, and then paused: that pause isn't the run's."""
+        guest = self.two_disks()
+        self.kill(guest, "instant")
+        self.assertEqual(guest.monitor.status(), "paused")
+        guest.restart()
+        guest.monitor.command("stop")
+        address = {"type": "unix", "data": {"path": str(guest.folder / "theirs.sock")}}
+        guest.monitor.command("nbd-server-start", addr=address)
+        before = guest.state()
+        self.assertIn("is undone", self.recover(guest))
+        self.assertEqual(guest.state(), before)
+        self.assertTrue(guest.nbd_server_stands())
+        self.assertEqual(guest.journals(), [])
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+        self.assert_no_image(guest)
+
     def test_a_guest_that_is_gone(self):
         guest = self.two_disks()
         self.kill(guest, "upload", "before")
@@ -232,6 +249,31 @@ class Recovery(JournalTest):
         self.assertEqual(journal.stat().st_mode & 0o777, 0o600)
         self.assertEqual(journal.parent.stat().st_mode & 0o777, 0o700)
         self.assertNotIn(env["OS_PASSWORD"], journal.read_text())
+
+
+class KilledWhole(KillTest):
+    """A container's end: the main process, its guard and QEMU at once."""
+
+    def check(self, guest, *args):
+        started = guest.snapshot("--speed", "1M", *args)
+        event = started.wait_for(lambda event: event["event"] == "state" and
+                                 event["state"] == "image_uploading")
+        self.assertIsNotNone(event, started.describe())
+        tool.kill_at_once(started.pid, tool.guard_of(started.pid), guest.pid)
+        started.wait()
+        guest.kill()  # waits for it
+        self.assertEqual(len(guest.journals()), 1)
+        code, out, stderr = tool.run("recover", "--all", env=guest.tool_env())
+        self.assertEqual(code, 0, stderr)
+        self.assertIn("is undone", out)
+        self.assertEqual(guest.journals(), [])
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+        self.assert_no_image(guest)
+
+    def test_with_each_method(self):
+        for method in ("stream", "backup", "mirror", "cold"):
+            with self.subTest(method=method):
+                self.check(self.two_disks(), "--method", method)
 
 
 class OneRun(KillTest):

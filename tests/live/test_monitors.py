@@ -59,6 +59,19 @@ class MonitorTest(LabTest):
     def assert_no_image(self, guest):
         self.assertEqual(list(guest.store.iterdir()) if guest.store.exists() else [], [])
 
+    def check_another(self, guest, started):
+        """QEMU is started anew on the same socket; what stands in it stays."""
+        guest.restart()
+        guest.monitor.command("stop")
+        theirs = {"type": "unix", "data": {"path": str(guest.folder / "theirs.sock")}}
+        guest.monitor.command("nbd-server-start", addr=theirs)
+        before = guest.state()
+        self.assertIn(started.wait(), (QEMU_GONE, 6), started.describe())
+        self.assertTrue(guest.nbd_server_stands())
+        self.assertEqual(guest.state(), before)
+        self.assertEqual(list(guest.scratch.iterdir()), [])
+        self.assert_no_image(guest)
+
 
 class Tcp(MonitorTest):
     def tcp_guest(self, host="127.0.0.1", **options):
@@ -228,6 +241,79 @@ class Descriptor(MonitorTest):
         self.assertIn("can't be released", err)
 
 
+class Held(MonitorTest):
+    """The whole run long; who connects meanwhile waits to be greeted."""
+
+    def upload(self, guest, *args):
+        started = guest.snapshot("--speed", "1M", *args)
+        event = started.wait_for(lambda event: event["event"] == "progress")
+        self.assertIsNotNone(event, started.describe())
+        return started
+
+    def queue(self, guest):
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.connect(str(guest.folder / "tool.sock"))
+        client.settimeout(1)
+        with self.assertRaises(TimeoutError):
+            client.recv(1)
+        client.settimeout(20)
+        return client
+
+    def assert_greeted(self, client):
+        self.assertIn(b'"QMP"', client.recv(4096))
+
+    def test_a_client_queued_behind_it(self):
+        guest = self.two_disks()
+        before = guest.state()
+        started = guest.snapshot("--speed", "4M")
+        started.wait_for(lambda event: event["event"] == "progress")
+        client = self.queue(guest)
+        self.assert_done(started)
+        self.assert_greeted(client)
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
+        self.assert_nothing_left(guest, before)
+
+    def test_killed_with_a_client_queued(self):
+        """The guard has the connection: the client doesn't get in between."""
+        guest = self.two_disks()
+        before = guest.state()
+        started = self.upload(guest)
+        client = self.queue(guest)
+        started.signal(signal.SIGKILL)
+        started.wait()
+        self.assertIn("all of it has been undone", started.stderr)
+        self.assert_greeted(client)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_killed_with_its_guard_and_a_client_queued(self):
+        """The client gets the monitor: `recover` says so, and undoes all when it is gone."""
+        guest = self.two_disks()
+        before = guest.state()
+        started = self.upload(guest)
+        client = self.queue(guest)
+        tool.kill_at_once(started.pid, tool.guard_of(started.pid))
+        started.wait()
+        self.assert_greeted(client)
+        code, _, err = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, UNDO, err)
+        self.assertIn("in use by another client", err)
+        self.assertEqual(len(guest.journals()), 1)
+        client.close()
+        code, _, err = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 0, err)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_another_guest_at_the_same_address(self):
+        for method in ("stream", "backup", "mirror"):
+            with self.subTest(method=method):
+                guest = self.two_disks()
+                self.check_another(guest, self.upload(guest, "--method", method))
+
+
 class Released(MonitorTest):
     """The tool's monitor counts as the guest's only one here; the test's own watches."""
 
@@ -368,16 +454,36 @@ class Released(MonitorTest):
     def test_another_guest_at_the_same_address(self):
         """Started anew meanwhile: nothing in it is ours, an NBD server of others least of all."""
         guest = self.two_disks()
-        started = self.upload(guest)
-        guest.monitor.close()
-        guest.kill()
-        guest._start()
-        theirs = {"type": "unix", "data": {"path": str(guest.folder / "theirs.sock")}}
-        guest.monitor.command("nbd-server-start", addr=theirs)
+        self.check_another(guest, self.upload(guest))
+
+    def test_paused_by_its_owner(self):
+        guest = self.two_disks()
         before = guest.state()
-        self.assertIn(started.wait(), (QEMU_GONE, 6), started.describe())
-        self.assertTrue(guest.nbd_server_stands())
-        self.assertEqual(guest.state(), before)
+        started = self.upload(guest)
+        client = self.other_client(guest)
+        client.command("stop")
+        client.close()
+        self.assert_done(started)
+        self.assertEqual({**guest.state(), "fdsets": []},
+                         {**before, "status": "paused"})  # QEMU 7.2 lists sets until it runs
+        guest.monitor.command("cont")
+        tool.run("inspect", "--qmp", guest.address)
+        self.assert_nothing_left(guest, before)
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
+
+    def test_continued_by_its_owner(self):
+        guest = self.two_disks()
+        before = guest.state()
+        guest.monitor.command("stop")
+        started = self.upload(guest)
+        client = self.other_client(guest)
+        client.command("cont")
+        client.close()
+        self.assert_done(started)
+        self.assert_nothing_left(guest, before)
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
 
     def test_never_had_again(self):
         """A client that stays: the undo gives up, and says what is to be done."""

@@ -9,6 +9,7 @@ import unittest
 import images
 import tool
 from lab import MIB, Disk
+from relay import Relay
 from test_killed import KillTest
 
 
@@ -33,6 +34,29 @@ class OthersTest(KillTest):
         code, said = self.go_on(started)
         self.assertEqual(code, 4, said)
         self.assertIn(words, said)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
+class LateStop(OthersTest):
+    """QEMU stops the guest when nobody waits for it any more."""
+
+    def setUp(self):
+        self.needs_filter()  # the job flavour doesn't stop the guest
+
+    def test_it_is_continued(self):
+        guest = self.two_disks()
+        before = guest.state()
+        relay = Relay(guest, {"stop": 5})
+        self.addCleanup(relay.close)
+        guest.address = relay.address
+        started = guest.snapshot("--method", "stream", "--flavour", "filter")
+        self.assertEqual(started.wait(), 7, started.describe())
+        self.assertIn("no reply to stop within 3 s", started.result["error"]["message"])
+        at = relay.passed.index("stop")
+        self.assertIn("cont", relay.passed[at:])
+        self.assertTrue(guest.monitor.wait_event("STOP"))
+        self.assertTrue(guest.monitor.wait_event("RESUME"))
         self.assert_nothing_left(guest, before)
         self.assert_no_image(guest)
 

@@ -120,6 +120,25 @@ class Tool:
         return f"{lines}\n{self.stderr}exit code {self._process.poll()}"
 
 
+def guard_of(pid):
+    """The pid of that main process's guard; 0: it has none."""
+    try:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+        for child in children.split():
+            if pathlib.Path(f"/proc/{child}/comm").read_text().startswith("qmpsnap-g"):
+                return int(child)
+    except OSError:
+        pass
+    return 0
+
+
+def kill_at_once(*pids):
+    """None of them sees another's end."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+
+
 def is_after_instant(event):
     if event["event"] == "step":
         return event["step"] == "instant" and event["phase"] == "end"

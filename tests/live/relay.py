@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A way to a guest's monitor that can hold a command back, descriptors included."""
+import json
+import socket
+import threading
+import time
+
+
+class Relay:
+    """Listens at `address` and passes lines on to the monitor's socket; `hold` tells by a command's
+    name for how many seconds it, and all behind it, waits. `passed` has the names, in order."""
+
+    def __init__(self, guest, hold):
+        self.address = f"unix:{guest.folder}/relay.sock"
+        self.passed = []
+        self._target, self._hold = str(guest.folder / "tool.sock"), dict(hold)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(guest.folder / "relay.sock"))
+        self._listener.listen(4)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            monitor = socket.socket(socket.AF_UNIX)
+            monitor.connect(self._target)
+            for run in (self._ask, self._answer):
+                threading.Thread(target=run, args=(client, monitor), daemon=True).start()
+
+    def _ask(self, client, monitor):
+        """One command a message, as qmpsnap sends them: its descriptors go with it."""
+        try:
+            while True:
+                data, fds, _, _ = socket.recv_fds(client, 1 << 20, 4)
+                if not data:
+                    break
+                name = json.loads(data.lstrip(b"\xff") or b"{}").get("execute")
+                time.sleep(self._hold.pop(name, 0))
+                self.passed.append(name)
+                socket.send_fds(monitor, [data], fds)
+                for fd in fds:
+                    socket.close(fd)
+        except OSError:
+            pass
+        monitor.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def _answer(client, monitor):
+        try:
+            while data := monitor.recv(1 << 20):
+                client.sendall(data)
+        except OSError:
+            pass
+        client.close()
+        monitor.close()
