@@ -167,35 +167,48 @@ static bool will_pause(const struct qmpsnap_snapshot *s)
 	return false;
 }
 
+/* Of the journal the pause is one intent, whether it will be begun or not; the guard hears of the
+ * `stop` itself. */
+static struct json_object *intent_of(
+	const struct qmpsnap_snapshot *s, struct json_object *step, const char *name)
+{
+	const bool freezes = strcmp(name, "freeze") == 0;
+
+	if (!freezes && strcmp(name, "pause") != 0)
+		return json_object_get(step);
+	struct json_object *intent = new_record("step");
+	json_put_string(intent, "step", name);
+	json_put_bool(intent, "pauses", !freezes || will_pause(s));
+	json_put_string(intent, "through", freezes ? "thaw" : "resume");
+	return intent;
+}
+
 /* The steps from `stop` to `cont`, and those from the freeze to the thaw, are one intent each; but
- * the guard is told of both, since it times them. */
+ * the guard is told of each beginning, since it times them. */
 bool record_step(struct qmpsnap_snapshot *s, const struct flow_step *step)
 {
 	const bool journalled = s->journal.fd >= 0 && !is_silent(s);
-	const bool pauses = strcmp(step->name, "pause") == 0;
-	const bool freezes = strcmp(step->name, "freeze") == 0;
 	struct qmpsnap_error err;
 
 	if (nobody_listens(s))
 		return false;
 	struct json_object *record = new_record("step");
 	json_put_string(record, "step", step->name);
-	if (pauses) {
-		json_put_bool(record, "pauses", true);
+	if (strcmp(step->name, "pause") == 0)
 		json_put_string(record, "through", "resume");
-	}
-	if (!freezes || !journalled) {
-		tell(s, record);
-		return journalled;
-	}
+	struct json_object *intent = intent_of(s, record, step->name);
 	if (s->guard && !guard_tell(s->guard, json_object_get(record), NULL, 0, &err))
 		flow_cancel(&s->flow, &err);
-	json_put_bool(record, "pauses", will_pause(s));
-	json_put_string(record, "through", "thaw");
-	if (!journal_write(&s->journal, record, &err))
+	if (journalled && !journal_write(&s->journal, intent, &err))
 		flow_cancel(&s->flow, &err);
+	json_object_put(intent);
 	json_object_put(record);
-	return true;
+	return journalled;
+}
+
+bool record_stopping(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	return !s->guard || guard_tell(s->guard, new_record("stopping"), NULL, 0, err);
 }
 
 /* ---- Within steps ---- */

@@ -29,6 +29,9 @@ bool record_server(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 bool record_scratch(struct snapshot_disk *d, struct qmpsnap_error *err);
 bool record_connections(
 	struct snapshot_disk *d, const int *fds, size_t n_fds, struct qmpsnap_error *err);
+/* To the guard alone, right before the `stop`: it will send a `cont` from now on.  Had it been told
+ * with the step, a guest that others stopped while our `stop` was never sent would be continued. */
+bool record_stopping(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* No `stop` of ours stands any more: nobody must send `cont`, nor end us for being slow. */
 void record_running(struct qmpsnap_snapshot *s);
 /* While a thaw is waited for, and as a journal is left: the journal, in which the pause is still

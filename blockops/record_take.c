@@ -132,6 +132,12 @@ static void take_running(struct taken_run *run)
 	run->s->stopped = false;
 }
 
+static void take_stopping(struct qmpsnap_snapshot *s)
+{
+	s->stopped = true;
+	s->stopped_ns = uv_hrtime();
+}
+
 /* What runs is thawed last. */
 static void take_thawed(struct taken_run *run)
 {
@@ -179,10 +185,8 @@ static bool take_step(struct taken_run *run, struct json_object *record)
 	take_running(run);
 	if (strcmp(step, "freeze") == 0)
 		take_frozen(run);
-	if (json_flag(record, "pauses", false)) {
-		run->s->stopped = true;
-		run->s->stopped_ns = uv_hrtime();
-	}
+	if (json_flag(record, "pauses", false))
+		take_stopping(run->s);
 	return true;
 }
 
@@ -257,6 +261,8 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		take_server(run->s, record);
 	else if (strcmp(kind, "journal") == 0)
 		take_journal(run->s, fds, n_fds);
+	else if (strcmp(kind, "stopping") == 0)
+		take_stopping(run->s);
 	else if (strcmp(kind, "running") == 0)
 		take_running(run);
 	else if (strcmp(kind, "released") == 0)

@@ -41,6 +41,8 @@ static void on_status_before(
 		error_hint(&mine, "run it again");
 		err = &mine;
 	}
+	if (!err && !flow_failed(&s->flow) && !record_stopping(s, &mine))
+		err = &mine;
 	if (err || flow_failed(&s->flow)) {
 		record_running(s);
 		flow_done(&s->flow, err);

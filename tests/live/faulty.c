@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * faulty - a snapshot with a fault built in, for tests/live: `kill-before STEP`, `kill-after STEP`
- * and `stop-after STEP` send this process SIGKILL or SIGSTOP there; `gap MS` waits between the
- * switches of two disks and doesn't stop the guest, the negative control of "several disks stand at
- * one instant"; `no-watch -` lets the job flavour's scratch fill up; `stall MS` gives a mirror up
- * that soon.  The environment's FAULTY_METHOD, FAULTY_FLAVOUR, FAULTY_SPEED and
- * FAULTY_SCRATCH_LIMIT are options of the snapshot.
+ * faulty - a snapshot with a fault built in, for tests/live: `kill-before STEP`, `kill-after STEP`,
+ * `stop-before STEP` and `stop-after STEP` send this process SIGKILL or SIGSTOP there; `gap MS`
+ * waits between the switches of two disks and doesn't stop the guest, the negative control of
+ * "several disks stand at one instant"; `no-watch -` lets the job flavour's scratch fill up; `stall
+ * MS` gives a mirror up that soon.  The environment's FAULTY_METHOD, FAULTY_FLAVOUR, FAULTY_SPEED
+ * and FAULTY_SCRATCH_LIMIT are options of the snapshot.
  *
  *   faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD [QGA_ADDRESS]
  */
@@ -43,6 +43,8 @@ static bool take_fault(struct snapshot_faults *faults, const char *fault, const 
 		*faults = (struct snapshot_faults){.signal = SIGKILL, .before = argument};
 	else if (strcmp(fault, "kill-after") == 0)
 		*faults = (struct snapshot_faults){.signal = SIGKILL, .after = argument};
+	else if (strcmp(fault, "stop-before") == 0)
+		*faults = (struct snapshot_faults){.signal = SIGSTOP, .before = argument};
 	else if (strcmp(fault, "stop-after") == 0)
 		*faults = (struct snapshot_faults){.signal = SIGSTOP, .after = argument};
 	else if (strcmp(fault, "gap") == 0)

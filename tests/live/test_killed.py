@@ -47,10 +47,10 @@ class KillTest(LabTest):
             env=self.fault_env(guest))
         return done.returncode, done.stderr
 
-    def start_stopping_after(self, guest, step):
+    def start_stopping_after(self, guest, step, fault="stop-after"):
         """A run that sends itself SIGSTOP after the step; its standard error is a pipe."""
         return subprocess.Popen(
-            [FAULTY, "stop-after", step, guest.address, f"dir:{guest.store}", GUARD],
+            [FAULTY, fault, step, guest.address, f"dir:{guest.store}", GUARD],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env=self.fault_env(guest))
 
@@ -237,6 +237,25 @@ class StoppedByOthers(KillTest):
             main.kill()
         self.assertEqual(main.returncode, 4, stderr)
         self.assertIn("stopped by others", stderr)
+        self.assertEqual(guest.monitor.status(), "paused")
+        guest.monitor.command("cont")
+        tool.run("inspect", "--qmp", guest.address)  # QEMU 7.2 drops its fdsets as a client leaves
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
+    def test_their_pause_stays_when_we_are_killed(self):
+        """In the step that would have stopped it, before it did: the guard continues nothing."""
+        guest = self.two_disks()
+        before = guest.state()
+        main = self.start_stopping_after(guest, "pause", "stop-before")
+        try:
+            os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
+            guest.monitor.command("stop")
+        finally:
+            main.kill()
+        _, stderr = main.communicate(timeout=60)
+        self.assertIn("all of it has been undone", stderr)
         self.assertEqual(guest.monitor.status(), "paused")
         guest.monitor.command("cont")
         tool.run("inspect", "--qmp", guest.address)  # QEMU 7.2 drops its fdsets as a client leaves
