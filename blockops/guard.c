@@ -22,7 +22,7 @@ struct guard {
 	int fd;
 	pid_t pid;
 	unsigned open_handles;
-	bool is_ready, ending;
+	bool is_ready, is_late, ending;
 	guard_ready_fn *ready;
 	guard_lost_fn *lost;
 	guard_closed_fn *closed;
@@ -120,7 +120,11 @@ static void on_gone(struct guard *guard)
 		close_handles(guard);
 	} else if (!guard->is_ready) {
 		struct qmpsnap_error err;
-		error_set(&err, QMPSNAP_INTERNAL, "the guard ended as it was started");
+		if (guard->is_late)
+			error_set(&err, QMPSNAP_DEADLINE, "the guard wasn't ready within %d s",
+				GUARD_READY_MS / 1000);
+		else
+			error_set(&err, QMPSNAP_INTERNAL, "the guard ended as it was started");
 		error_hint(&err, "--no-guard goes on without; a killed run then needs "
 				 "`qmpsnap recover`");
 		guard->ready(&err, guard->data);
@@ -147,7 +151,7 @@ static void on_readable(uv_poll_t *handle, int status, int events)
 		kill(guard->pid, SIGKILL);
 	if (got <= 0) {
 		on_gone(guard);
-	} else if (!guard->is_ready) {
+	} else if (!guard->is_ready && !guard->is_late) {
 		guard->is_ready = true;
 		uv_timer_stop(&guard->timer);
 		guard->ready(NULL, guard->data);
@@ -158,9 +162,14 @@ static void on_readable(uv_poll_t *handle, int status, int events)
 static void on_timer(uv_timer_t *handle)
 {
 	struct guard *guard = handle->data;
+	const bool was_ready = guard->is_ready;
 
-	if (guard->pid > 0)
-		kill(guard->pid, SIGKILL);
+	/* Who stood still (SIGSTOP, a suspended host) has the answer, and looks at timers first. */
+	on_readable(&guard->poll, 0, UV_READABLE);
+	if (guard->pid == 0 || guard->is_ready != was_ready)
+		return;
+	guard->is_late = true;
+	kill(guard->pid, SIGKILL);
 }
 
 static bool spawn(const char *path, int control_fd, pid_t *pid, struct qmpsnap_error *err)

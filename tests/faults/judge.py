@@ -2,12 +2,31 @@
 """What must be true after a cell."""
 
 KILLED = -9
-CODES = {
-    "error": (3, 4, 6, 8), "silence": (3, 4, 6, 7, 8), "garbage": (3, 4, 6, 8),
-    "closed": (3, 4, 6, 8), "kill-qemu": (3, 4, 6, 8), "kill-child": (3, 4, 6), "500": (3, 5),
-    "gone": (3, 5), "full": (3, 4, 5, 6), "interrupt": (130,), "terminate": (143,),
-    "kill-main": (KILLED,), "kill-both": (KILLED,), "kill-all": (KILLED,), "stop": (KILLED, 0, 1, 3, 4, 5, 6, 7, 8),
-}
+# What QEMU, the agent, an export or the service did is told by the exit code, whatever the step.
+BY_CHANNEL = {"qmp": (4,), "agent": (8,), "nbd": (4, 6), "service": (5,)}
+CODES = {"full": (3, 4, 6), "kill-child": (4, 6), "interrupt": (130,), "terminate": (143,),
+         "kill-main": (KILLED,), "kill-both": (KILLED,), "kill-all": (KILLED,)}
+# Who stands still may be ended by the guard, find its exports gone or its deadlines past.
+CODES["stop"] = (KILLED, 4, 6, 7, 8)
+SIGNALLED = ("interrupt", "terminate", "kill-main", "kill-both", "kill-all")
+
+
+def codes_of(cell):
+    """The exit codes that are right. 0 is for the rest to judge: all must be well then."""
+    if cell.fault in CODES:
+        codes = CODES[cell.fault]
+    elif cell.fault == "gone":
+        codes = (5, 9)  # records that nobody can delete
+    elif cell.fault == "kill-qemu":
+        codes = (4, 6, 8)
+    elif cell.fault == "silence":
+        codes = (8,) if cell.channel == "agent" else (7,)
+    else:
+        codes = BY_CHANNEL.get(cell.channel, (5,))
+    if cell.step in ("lock", "connect") and cell.fault not in SIGNALLED:
+        codes += (3,)  # refused before anything was touched
+    return codes + ((9,) if cell.undo_fails else ()) + \
+        (() if cell.fault in SIGNALLED and cell.step != "publish" else (0,))
 
 
 def rest(state):
@@ -20,6 +39,8 @@ def judge(cell, outcome, digests):
     if outcome.late:
         found.append("it didn't end")
     found += outcome.wrong
+    if not outcome.struck:
+        found.append("the fault didn't strike")
     code = outcome.code
     recovered_code = outcome.recovered[0] if outcome.recovered else None
     judge_guest(cell, outcome, found)
@@ -32,14 +53,9 @@ def judge(cell, outcome, digests):
             files = [path for path in files if not path.endswith(".sock")]
         if files:
             found.append(f"left in {folder}: {', '.join(files)}")
-    if code not in CODES[cell.fault] and code != 9 and not (code == 0 and all_is_well(outcome)):
-        found.append(f"exit code {code}")
+    if code not in codes_of(cell):
+        found.append(f"exit code {code}, not one of {codes_of(cell)}")
     return found
-
-
-def all_is_well(outcome):
-    """The snapshot was taken all the same."""
-    return outcome.code == 0
 
 
 def judge_guest(cell, outcome, found):

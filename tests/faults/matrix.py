@@ -81,7 +81,8 @@ def run_all(pool, options, todo, digests):
             if options.v:
                 print(f"{seconds:6.2f} s {code} {cell.name}")
             if complaints and may_repeat and cell.speed > 1 and not cell.pending:
-                print(f"again, with a slower clock: {cell.name}: {'; '.join(complaints)}")
+                print(f"again, with a slower clock: {cell.name}: {'; '.join(complaints)}: "
+                      f"{stderr.strip()}")
                 again.append(cell)
             elif complaints:
                 (pending if cell.pending else failed).append(cell)

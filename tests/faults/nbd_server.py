@@ -39,6 +39,14 @@ class Connection:
             taken += 1
         return taken
 
+    def is_farewell(self, data):
+        """It comes when nobody waits for it any more."""
+        whole = self.input + data
+        if self.state == self.take_request:
+            return len(whole) >= 8 and struct.unpack(">H", whole[6:8])[0] == DISCONNECT
+        return self.state == self.take_option and len(whole) >= 12 and \
+            struct.unpack(">I", whole[8:12])[0] == ABORT
+
     def pull(self, length):
         if len(self.input) < length:
             return None

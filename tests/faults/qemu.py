@@ -375,7 +375,7 @@ class Qemu:
         except (OSError, nbd_server.Ended):
             self.drop_nbd(connection)
             return
-        fault = self.strike("nbd", False)
+        fault = None if connection.is_farewell(data) else self.strike("nbd", False)
         try:
             if fault and fault.kind == "error":
                 connection.broken = True

@@ -34,7 +34,7 @@ class Outcome:
         self.writes = {}  # step -> what was written or started
         self.children = set()  # steps beside which a program of QEMU's runs
         self.order = []  # (role, phase, step)
-        self.struck = self.undo_struck = False
+        self.struck = False  # the fault has befallen it
         self.records, self.left, self.log = {}, {}, []
         self.recovered = None  # (exit code, output)
         self.late = False
@@ -137,6 +137,7 @@ class Stage:
             return "silence"
         elif fault.kind == "kill-child":
             self.hunting = fault
+            fault.struck = False  # when there is one
         elif fault.kind == "kill-qemu" and self.qemu_pid:
             os.kill(self.qemu_pid, signal.SIGKILL)
         return fault.kind if fault.kind in ("500", "silence", "garbage", "closed", "after") else None
@@ -317,8 +318,9 @@ class Stage:
         inner = [fault for fault in self.faults if fault.channel in ("qmp", "agent", "nbd")]
         for fault, was in zip(inner, struck):
             fault.struck = was
-        for fault in inner if answer is None else ():
-            fault.struck = fault.struck or fault.kind == "kill-qemu"
+        if answer is None and inner:
+            inner[0].struck = True  # what else would have ended it
+        self.outcome.struck = bool(self.faults) and self.faults[0].struck
         self.outcome.records = self.service.records
         self.outcome.log = self.service.log
         self.outcome.left = self.list_left()
