@@ -48,11 +48,28 @@ static void on_agent_closed(void *data)
 	close_up(data);
 }
 
+static void on_thawed(const struct qmpsnap_error *err, void *data);
+
+/* Nobody listens where the agent was: QEMU has ended. */
+static void on_regain(uv_timer_t *timer)
+{
+	struct guard_process *g = timer->data;
+
+	if (agent_regain(g->run.s))
+		freeze_end(&g->run.s->freeze, on_thawed, g);
+	else
+		agent_close(g->run.s->agent, on_agent_closed, g);
+}
+
 static void on_thawed(const struct qmpsnap_error *err, void *data)
 {
 	struct guard_process *g = data;
 	const struct flow *f = &g->run.s->flow;
 
+	if (err && agent_is_lost(g->run.s->agent)) {
+		uv_timer_start(&g->freeze_timer, on_regain, AGENT_REGAIN_MS, 0);
+		return;
+	}
 	const bool alone = g->run.left ? g->run.left_alone
 				       : f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT;
 

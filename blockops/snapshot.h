@@ -210,6 +210,7 @@ struct qmpsnap_snapshot {
 	struct agent *agent; /* the guest's, in step; NULL: none */
 	struct freeze freeze; /* .in_doubt: file systems may be frozen by us */
 	struct qmpsnap_error freeze_err; /* why they weren't, of a snapshot that goes on */
+	unsigned n_agents_lost; /* in the undo of the freeze */
 	unsigned thaw_ticks; /* how long a thaw has been waited for */
 	bool agent_absent; /* none answers: then no freeze */
 	bool paused_by_others; /* since the guest was inspected */

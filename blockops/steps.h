@@ -61,6 +61,10 @@ flow_fn agent_begin, agent_cancel, agent_end;
 flow_applies_fn agent_applies;
 flow_fn guest_freeze, guest_thaw, guest_unfreeze, freeze_cancel;
 flow_applies_fn freeze_applies;
+enum { AGENT_REGAIN_MS = 1000 };
+/* A new connection to the agent in place of one that is gone: QEMU takes the next client.  False:
+ * nobody listens there any more, or nobody knows where. */
+bool agent_regain(struct qmpsnap_snapshot *s);
 /* An event of QEMU's: others paused the guest, or continued it. */
 void freeze_on_event(struct qmpsnap_snapshot *s, const char *name);
 

@@ -108,7 +108,7 @@ void agent_end(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 	struct agent *agent = s->agent;
 
-	if (s->is_guard && s->freeze.in_doubt && agent && !agent_is_lost(agent)) {
+	if (s->is_guard && s->freeze.in_doubt && agent) {
 		flow_done(f, NULL); /* it is needed on */
 		return;
 	}
@@ -266,6 +266,21 @@ void freeze_on_event(struct qmpsnap_snapshot *s, const char *name)
 
 /* ---- Undo ---- */
 
+bool agent_regain(struct qmpsnap_snapshot *s)
+{
+	struct qmp_address address;
+	struct qmpsnap_error ignored;
+	struct agent *again = NULL;
+
+	if (s->qga_address && qmp_address_parse(s->qga_address, &address, &ignored))
+		again = agent_open(s->loop, &address, 0, &ignored);
+	if (!again)
+		return false;
+	agent_close(s->agent, NULL, NULL);
+	s->agent = s->freeze.agent = again;
+	return true;
+}
+
 static void on_status(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
@@ -274,21 +289,42 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 	flow_done(&s->flow, err ? NULL : &s->freeze_err);
 }
 
+static void stay_frozen(struct qmpsnap_snapshot *s)
+{
+	if (s->guard)
+		error_hint(&s->freeze_err, "the guard process goes on trying; in the guest "
+					   "fsfreeze --unfreeze MOUNTPOINT does it, too");
+	qmp_execute(s->qmp, "query-status", NULL, on_status, s);
+}
+
+static void on_unfrozen(const struct qmpsnap_error *err, void *data);
+
+static void regain_and_thaw(struct qmpsnap_snapshot *s)
+{
+	if (snapshot_qemu_is_gone(s))
+		flow_done(&s->flow, NULL);
+	else if (agent_regain(s))
+		end_thaw(s, on_unfrozen);
+	else
+		stay_frozen(s);
+}
+
 /* With QEMU's end ends the freeze, and the agent's connection may tell of it first. */
 static void on_unfrozen(const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
+	const bool others_go_on = s->guard || s->is_guard;
 
 	thaw_ended(s);
-	if (err && !snapshot_qemu_is_gone(s)) {
-		s->freeze_err = *err;
-		if (s->guard)
-			error_hint(&s->freeze_err, "the guard process goes on trying; in the guest "
-						   "fsfreeze --unfreeze MOUNTPOINT does it, too");
-		qmp_execute(s->qmp, "query-status", NULL, on_status, s);
-	} else {
+	if (!err || snapshot_qemu_is_gone(s)) {
 		flow_done(&s->flow, NULL);
+		return;
 	}
+	s->freeze_err = *err;
+	if (agent_is_lost(s->agent) && (!others_go_on || s->n_agents_lost++ < PATIENCE_TICKS))
+		snapshot_after(s, AGENT_REGAIN_MS, regain_and_thaw);
+	else
+		stay_frozen(s);
 }
 
 void guest_unfreeze(struct flow *f, void *self)
