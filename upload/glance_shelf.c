@@ -3,59 +3,37 @@
  * What stands in an image service: the list page by page, bytes, deletion. */
 #include "base/error.h"
 #include "base/json.h"
-#include "base/log.h"
-#include "base/units.h"
-#include "upload/answer.h"
 #include "upload/glance.h"
+#include "upload/shelf_op.h"
 
 #include <curl/curl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
 	PAGE_IMAGES = 50, /* so that a page fits into HTTP_REPLY_BYTES */
-	MOST_IMAGES = 100 * 1000,
 	LIST_PATH_BYTES = 4096,
 };
 
 struct shelf {
-	struct shelf_call base;
+	struct shelf_op op;
 	struct glance_store *store;
 	struct glance_call call;
 	char path[LIST_PATH_BYTES];
-	char doing[GLANCE_DOING_BYTES];
-	bool stopped;
-	void *data;
 
 	/* list */
-	shelf_listed_fn *listed;
 	char query[LIST_PATH_BYTES - 128]; /* what each page is asked for, before the marker */
 	char marker[37];
-	struct json_object *records;
-
-	/* fetch, check, remove */
-	store_done_fn *done;
-	struct shelf_sink sink; /* stands before the caller's, and counts */
-	struct shelf_sink *to;
-	uint64_t taken_bytes;
-	unsigned failures;
-	char range[64];
-	struct delay *delay;
 };
 
 static struct shelf *new_shelf(struct qmpsnap_store *store, void *data, struct qmpsnap_error *err)
 {
-	struct shelf *s = calloc(1, sizeof(*s));
+	struct glance_store *glance = (struct glance_store *)store;
+	struct shelf *s = shelf_op_new(sizeof(*s), store, glance->loop, data, err);
 
-	if (!s) {
-		error_no_memory(err);
-		return NULL;
-	}
-	s->base.ops = &glance_shelf;
-	s->store = (struct glance_store *)store;
-	s->data = data;
+	if (s)
+		s->store = glance;
 	return s;
 }
 
@@ -63,18 +41,11 @@ static void describe(struct shelf *s, const char *doing, struct json_object *rec
 {
 	const char *name = json_string(record, "name");
 
-	(void)snprintf(s->doing, sizeof(s->doing), "%s image %.200s (%.36s)", doing,
+	(void)snprintf(s->op.doing, sizeof(s->op.doing), "%s image %.200s (%.36s)", doing,
 		name ? name : "", json_string(record, "id"));
 }
 
 /* ---- The list ----------------------------------------------------------------------------- */
-
-static void end_list(struct shelf *s, const struct qmpsnap_error *err)
-{
-	s->listed(err, err ? NULL : s->records, s->data);
-	(void)json_object_put(s->records);
-	free(s);
-}
 
 /* An id is put into a URL. */
 static bool is_id(const char *text)
@@ -95,7 +66,7 @@ static void add_record(struct shelf *s, struct json_object *record)
 	json_put_string(record, "location", location);
 	json_put_bool(record, "foreign",
 		s->call.project[0] && (!owner || strcmp(owner, s->call.project) != 0));
-	json_append(s->records, json_object_get(record));
+	json_append(s->op.records, json_object_get(record));
 }
 
 static void ask_for_page(struct shelf *s);
@@ -109,7 +80,7 @@ static bool take_page(struct shelf *s, struct json_object *page)
 
 	for (size_t i = 0; i < n; i++)
 		add_record(s, json_object_array_get_idx(images, i));
-	if (n == 0 || !json_string(page, "next") || json_length(s->records) > MOST_IMAGES)
+	if (n == 0 || !json_string(page, "next") || json_length(s->op.records) > SHELF_MOST_IMAGES)
 		return false;
 	/* `next` is a path, which may be wrong behind a proxy; the marker in it is the last id. */
 	last = json_string(json_object_array_get_idx(images, n - 1), "id");
@@ -124,21 +95,21 @@ static void got_page(const struct qmpsnap_error *err, struct json_object *json, 
 	struct shelf *s = data;
 	struct qmpsnap_error mine;
 
-	if (!err && (s->stopped || !json_member(json, "images", json_type_array))) {
-		error_set(&mine, QMPSNAP_STORE, "%s%s", s->doing,
-			s->stopped ? " was stopped" : ": the answer is no list of images");
+	if (!err && (s->op.stopped || !json_member(json, "images", json_type_array))) {
+		error_set(&mine, QMPSNAP_STORE, "%s%s", s->op.doing,
+			s->op.stopped ? " was stopped" : ": the answer is no list of images");
 		err = &mine;
 	}
 	if (!err && take_page(s, json))
 		ask_for_page(s);
 	else
-		end_list(s, err);
+		shelf_op_listed(&s->op, err);
 }
 
 static void ask_for_page(struct shelf *s)
 {
 	const struct glance_request request = {
-		.method = "GET", .path = s->path, .doing = s->doing, .expect = {200}};
+		.method = "GET", .path = s->path, .doing = s->op.doing, .expect = {200}};
 
 	(void)snprintf(s->path, sizeof(s->path), "/v2/images?limit=%d%s%s%s", PAGE_IMAGES, s->query,
 		s->marker[0] ? "&marker=" : "", s->marker);
@@ -162,95 +133,49 @@ static struct shelf_call *list(struct qmpsnap_store *store, const struct shelf_f
 {
 	struct shelf *s = new_shelf(store, data, err);
 
-	if (!s)
+	if (!s || !shelf_op_list(&s->op, done, err))
 		return NULL;
-	s->listed = done;
-	(void)snprintf(s->doing, sizeof(s->doing), "listing images");
-	s->records = json_object_new_array();
-	if (!s->records) {
-		free(s);
-		error_no_memory(err);
-		return NULL;
-	}
+	(void)snprintf(s->op.doing, sizeof(s->op.doing), "listing images");
 	if (!narrow(s, "qmpsnap_set", filter->set) || !narrow(s, "tag", filter->tag) ||
 		!narrow(s, "instance_uuid", filter->instance_uuid) ||
 		!narrow(s, "backup_type", filter->backup_type)) {
-		(void)json_object_put(s->records);
+		(void)json_object_put(s->op.records);
 		free(s);
 		error_set(err, QMPSNAP_USAGE, "what the images are chosen by is too long");
 		return NULL;
 	}
 	ask_for_page(s);
-	return &s->base;
+	return &s->op.base;
 }
 
 /* ---- Bytes -------------------------------------------------------------------------------- */
 
-static void end(const struct qmpsnap_error *err, struct shelf *s)
-{
-	s->done(err, s->data);
-	free(s);
-}
-
-static bool take(struct shelf_sink *sink, const void *bytes, size_t len)
-{
-	struct shelf *s = (struct shelf *)((char *)sink - offsetof(struct shelf, sink));
-
-	if (!s->to->take(s->to, bytes, len))
-		return false;
-	s->taken_bytes += len;
-	return true;
-}
-
-static void fetch_rest(struct shelf *s);
-
-static void on_delay(void *data)
-{
-	struct shelf *s = data;
-
-	s->delay = NULL;
-	fetch_rest(s);
-}
-
-static bool fetch_later(struct shelf *s, const struct qmpsnap_error *err)
-{
-	char wait[UNITS_TEXT_BYTES];
-
-	if (s->stopped || !answer_is_passing(err) || ++s->failures >= s->store->tries ||
-		(answer_unreached(err) && !s->store->reached))
-		return false;
-	const uint64_t ms = delay_after(s->failures, s->store->wait_ms, s->call.retry_after_ms);
-	units_format_duration(wait, ms);
-	log_line(QMPSNAP_LOG_WARNING, "%s; going on at byte %" PRIu64 " in %s", err->message,
-		s->taken_bytes, wait);
-	s->delay = delay_start(s->store->loop, ms, on_delay, s);
-	return s->delay != NULL;
-}
+static void fetch_rest(void *data);
 
 static void fetched(const struct qmpsnap_error *err, struct json_object *json, void *data)
 {
 	struct shelf *s = data;
+	const struct shelf_patience patience = {.tries = s->store->tries,
+		.wait_ms = s->store->wait_ms,
+		.reached = s->store->reached,
+		.retry_after_ms = s->call.retry_after_ms};
 
 	(void)json;
-	if (!err || !fetch_later(s, err))
-		end(err, s);
+	shelf_op_fetched(&s->op, err, &patience, fetch_rest);
 }
 
-/* From where it broke off: an image's bytes never change. */
-static void fetch_rest(struct shelf *s)
+static void fetch_rest(void *data)
 {
-	const bool whole = s->taken_bytes == 0;
-	const struct glance_request request = {.method = "GET",
+	struct shelf *s = data;
+	struct glance_request request = {.method = "GET",
 		.path = s->path,
-		.headers = {whole ? NULL : s->range},
-		.sink = &s->sink,
+		.sink = &s->op.sink,
 		.fresh = true,
 		.once = true,
 		.quiet_ms = s->store->quiet_ms,
-		.doing = s->doing,
-		.expect = {whole ? 200 : 206}};
+		.doing = s->op.doing};
 
-	(void)snprintf(s->range, sizeof(s->range), "Range: bytes=%" PRIu64 "-", s->taken_bytes);
+	request.headers[0] = shelf_op_range(&s->op, &request.expect[0]);
 	glance_send(&s->call, s->store, &request, fetched, s);
 }
 
@@ -262,13 +187,11 @@ static struct shelf_call *fetch(struct qmpsnap_store *store, struct json_object 
 	if (!s)
 		return NULL;
 	describe(s, "downloading", record);
-	s->done = done;
-	s->sink.take = take;
-	s->to = sink;
+	shelf_op_fetch(&s->op, sink, done);
 	(void)snprintf(
 		s->path, sizeof(s->path), "/v2/images/%.36s/file", json_string(record, "id"));
 	fetch_rest(s);
-	return &s->base;
+	return &s->op.base;
 }
 
 static void resume(struct shelf_call *call)
@@ -298,19 +221,19 @@ static bool check_digest(struct shelf *s, struct json_object *record, struct qmp
 		return true;
 	error_set(err, QMPSNAP_STORE,
 		"%s: the service's digest is %.16s:%.16s..., when it was stored it was %.32s...",
-		s->doing, algorithm ? algorithm : "none", value ? value : "", ours);
+		s->op.doing, algorithm ? algorithm : "none", value ? value : "", ours);
 	return false;
 }
 
-static void checked(const struct qmpsnap_error *err, struct json_object *json, void *data)
+static void answered(const struct qmpsnap_error *err, struct json_object *json, void *data)
 {
 	(void)json;
-	end(err, data);
+	shelf_op_end(data, err);
 }
 
 static void no_bytes(void *data)
 {
-	end(NULL, data);
+	shelf_op_end(data, NULL);
 }
 
 /* The record says nothing of a file that was lost: its first byte is asked for. */
@@ -322,35 +245,29 @@ static struct shelf_call *check(struct qmpsnap_store *store, struct json_object 
 	if (!s)
 		return NULL;
 	describe(s, "looking at", record);
-	s->done = done;
+	s->op.done = done;
 	(void)snprintf(
 		s->path, sizeof(s->path), "/v2/images/%.36s/file", json_string(record, "id"));
 	const struct glance_request request = {.method = "GET",
 		.path = s->path,
 		.headers = {"Range: bytes=0-0"},
-		.doing = s->doing,
+		.doing = s->op.doing,
 		.expect = {206}};
 	if (!check_digest(s, record, err)) {
 		free(s);
 		return NULL;
 	}
 	if (json_int(record, "size", 0) > 0)
-		glance_send(&s->call, s->store, &request, checked, s);
-	else if (!(s->delay = delay_start(s->store->loop, 0, no_bytes, s))) {
+		glance_send(&s->call, s->store, &request, answered, s);
+	else if (!(s->op.delay = delay_start(s->op.loop, 0, no_bytes, s))) {
 		error_no_memory(err);
 		free(s);
 		return NULL;
 	}
-	return &s->base;
+	return &s->op.base;
 }
 
 /* ---- Removal ------------------------------------------------------------------------------ */
-
-static void removed(const struct qmpsnap_error *err, struct json_object *json, void *data)
-{
-	(void)json;
-	end(err, data);
-}
 
 static struct shelf_call *remove_image(struct qmpsnap_store *store, struct json_object *record,
 	store_done_fn *done, void *data, struct qmpsnap_error *err)
@@ -360,41 +277,23 @@ static struct shelf_call *remove_image(struct qmpsnap_store *store, struct json_
 	if (!s)
 		return NULL;
 	describe(s, "deleting", record);
-	s->done = done;
+	s->op.done = done;
 	(void)snprintf(s->path, sizeof(s->path), "/v2/images/%.36s", json_string(record, "id"));
 	const struct glance_request request = {.method = "DELETE",
 		.path = s->path,
 		.fresh = true,
-		.doing = s->doing,
+		.doing = s->op.doing,
 		.expect = {204, 404}};
-	glance_send(&s->call, s->store, &request, removed, s);
-	return &s->base;
-}
-
-static void stopped(void *data)
-{
-	struct shelf *s = data;
-	struct qmpsnap_error err;
-
-	error_set(&err, QMPSNAP_STORE, "%s was stopped", s->doing);
-	end(&err, s);
+	glance_send(&s->call, s->store, &request, answered, s);
+	return &s->op.base;
 }
 
 static void stop(struct shelf_call *call)
 {
 	struct shelf *s = (struct shelf *)call;
 
-	if (s->stopped)
-		return;
-	s->stopped = true;
-	if (!s->delay) {
+	if (shelf_op_stop(&s->op))
 		glance_cancel(&s->call);
-		return;
-	}
-	delay_cancel(s->delay);
-	s->delay = delay_start(s->store->loop, 0, stopped, s);
-	if (!s->delay)
-		stopped(s);
 }
 
 const struct shelf_ops glance_shelf = {

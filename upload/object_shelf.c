@@ -5,59 +5,40 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/names.h"
-#include "base/units.h"
 #include "upload/answer.h"
 #include "upload/record.h"
+#include "upload/shelf_op.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_IMAGES = 100 * 1000, ROOT_BYTES = 1024, LOCATION_BYTES = 2048 };
+enum { ROOT_BYTES = 1024, LOCATION_BYTES = 2048 };
 
 struct shelf {
-	struct shelf_call base;
+	struct shelf_op op;
 	const struct object_shelf_kind *kind;
 	struct remote *remote;
 	struct remote_call call;
 	char path[OBJECT_SHELF_PATH_BYTES];
-	char doing[512];
-	bool stopped;
-	void *data;
+	struct json_object *record; /* that is checked; borrowed */
 
 	/* list */
-	shelf_listed_fn *listed;
-	struct json_object *records, *names; /* names of JSONs, yet to be read from `at` on */
+	struct json_object *names; /* of JSONs, yet to be read from `at` on */
 	size_t at, n_names; /* in the last page, of any kind */
 	char from[OBJECT_NAME_BYTES * 2]; /* the name that the page comes after */
 	char last[OBJECT_NAME_BYTES * 2]; /* the last one in it */
-
-	/* fetch, check, remove */
-	store_done_fn *done;
-	struct json_object *record; /* borrowed */
-	struct shelf_sink sink; /* stands before the caller's, and counts */
-	struct shelf_sink *to;
-	uint64_t taken_bytes;
-	unsigned failures;
-	char range[64];
-	struct delay *delay;
-	struct work later;
 };
 
 static struct shelf *new_shelf(struct qmpsnap_store *store, void *data, struct qmpsnap_error *err)
 {
-	struct shelf *s = calloc(1, sizeof(*s));
+	struct shelf *s = shelf_op_new(sizeof(*s), store, remote_of(store)->loop, data, err);
 
-	if (!s) {
-		error_no_memory(err);
-		return NULL;
+	if (s) {
+		s->kind = (const struct object_shelf_kind *)store->ops->shelf;
+		s->remote = remote_of(store);
 	}
-	s->base.ops = store->ops->shelf;
-	s->kind = (const struct object_shelf_kind *)store->ops->shelf;
-	s->remote = remote_of(store);
-	s->data = data;
 	return s;
 }
 
@@ -65,10 +46,8 @@ static struct shelf *new_shelf(struct qmpsnap_store *store, void *data, struct q
 
 static void end_list(struct shelf *s, const struct qmpsnap_error *err)
 {
-	s->listed(err, err ? NULL : s->records, s->data);
-	(void)json_object_put(s->records);
 	(void)json_object_put(s->names);
-	free(s);
+	shelf_op_listed(&s->op, err);
 }
 
 static void add_record(struct shelf *s, struct json_object *record, const char *name)
@@ -84,7 +63,7 @@ static void add_record(struct shelf *s, struct json_object *record, const char *
 		return;
 	json_put_string(record, "location", location);
 	json_put_bool(record, "foreign", false);
-	json_append(s->records, json_object_get(record));
+	json_append(s->op.records, json_object_get(record));
 }
 
 static void read_next(struct shelf *s);
@@ -97,7 +76,7 @@ static void got_record(const struct qmpsnap_error *err, const struct http_reply 
 	struct json_object *record;
 
 	/* It may have been deleted since it was listed. */
-	if ((err && !answer_said(err, 404, 404)) || s->stopped) {
+	if ((err && !answer_said(err, 404, 404)) || s->op.stopped) {
 		end_list(s, err);
 		return;
 	}
@@ -113,7 +92,7 @@ static void got_record(const struct qmpsnap_error *err, const struct http_reply 
 static void read_next(struct shelf *s)
 {
 	const struct remote_request request = {
-		.method = "GET", .path = s->path, .doing = s->doing, .expect = {200}};
+		.method = "GET", .path = s->path, .doing = s->op.doing, .expect = {200}};
 	const size_t n = json_length(s->names);
 
 	if (s->at < n) {
@@ -121,7 +100,7 @@ static void read_next(struct shelf *s)
 			json_object_get_string(json_object_array_get_idx(s->names, s->at)),
 			s->path);
 		remote_send(&s->call, s->remote, &request, got_record, s);
-	} else if (s->n_names > 0 && json_length(s->records) < MOST_IMAGES) {
+	} else if (s->n_names > 0 && json_length(s->op.records) < SHELF_MOST_IMAGES) {
 		ask_for_page(s);
 	} else {
 		end_list(s, NULL);
@@ -154,10 +133,10 @@ static void got_page(const struct qmpsnap_error *err, const struct http_reply *r
 	(void)json_object_put(s->names);
 	s->names = json_object_new_array();
 	s->at = s->n_names = 0;
-	if (!err && (s->stopped || !s->names ||
+	if (!err && (s->op.stopped || !s->names ||
 			    (reply->body_len > 0 && !s->kind->names(reply, on_name, s)))) {
-		error_set(&mine, QMPSNAP_STORE, "%s%s", s->doing,
-			s->stopped ? " was stopped" : ": the answer can't be read");
+		error_set(&mine, QMPSNAP_STORE, "%s%s", s->op.doing,
+			s->op.stopped ? " was stopped" : ": the answer can't be read");
 		err = &mine;
 	}
 	if (err)
@@ -173,7 +152,7 @@ static void ask_for_page(struct shelf *s)
 	const struct remote_request request = {.method = "GET",
 		.path = s->path,
 		.headers = {"Accept: text/plain, application/xml"},
-		.doing = s->doing,
+		.doing = s->op.doing,
 		.expect = {200, 204}};
 
 	(void)snprintf(whole, sizeof(whole), "%s%s", prefix, prefix[0] ? "/" : "");
@@ -189,87 +168,37 @@ struct shelf_call *object_shelf_list(struct qmpsnap_store *store, const struct s
 	char root[ROOT_BYTES];
 
 	(void)filter; /* a service knows nothing but names */
-	if (!s)
+	if (!s || !shelf_op_list(&s->op, done, err))
 		return NULL;
-	s->listed = done;
-	s->records = json_object_new_array();
-	if (!s->records) {
-		free(s);
-		error_no_memory(err);
-		return NULL;
-	}
 	s->kind->root(s->remote, root, sizeof(root));
-	(void)snprintf(s->doing, sizeof(s->doing), "listing %.400s", root);
+	(void)snprintf(s->op.doing, sizeof(s->op.doing), "listing %.400s", root);
 	ask_for_page(s);
-	return &s->base;
+	return &s->op.base;
 }
 
 /* ---- Bytes -------------------------------------------------------------------------------- */
 
-static void end(const struct qmpsnap_error *err, void *self)
-{
-	struct shelf *s = self;
-
-	s->done(err, s->data);
-	free(s);
-}
-
-static bool take(struct shelf_sink *sink, const void *bytes, size_t len)
-{
-	struct shelf *s = (struct shelf *)((char *)sink - offsetof(struct shelf, sink));
-
-	if (!s->to->take(s->to, bytes, len))
-		return false;
-	s->taken_bytes += len;
-	return true;
-}
-
-static void fetch_rest(struct shelf *s);
-
-static void on_delay(void *data)
-{
-	struct shelf *s = data;
-
-	s->delay = NULL;
-	fetch_rest(s);
-}
-
-static bool fetch_later(struct shelf *s, const struct qmpsnap_error *err)
-{
-	char wait[UNITS_TEXT_BYTES];
-
-	if (s->stopped || !answer_is_passing(err) || ++s->failures >= s->remote->tries ||
-		(answer_unreached(err) && !s->remote->reached))
-		return false;
-	const uint64_t ms = delay_after(s->failures, s->remote->wait_ms, s->call.retry_after_ms);
-	units_format_duration(wait, ms);
-	log_line(QMPSNAP_LOG_WARNING, "%s; going on at byte %" PRIu64 " in %s", err->message,
-		s->taken_bytes, wait);
-	s->delay = delay_start(s->remote->loop, ms, on_delay, s);
-	return s->delay != NULL;
-}
+static void fetch_rest(void *data);
 
 static void fetched(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct shelf *s = data;
+	const struct shelf_patience patience = {.tries = s->remote->tries,
+		.wait_ms = s->remote->wait_ms,
+		.reached = s->remote->reached,
+		.retry_after_ms = s->call.retry_after_ms};
 
 	(void)reply;
-	if (!err || !fetch_later(s, err))
-		end(err, s);
+	shelf_op_fetched(&s->op, err, &patience, fetch_rest);
 }
 
-/* From where it broke off: an image's bytes never change. */
-static void fetch_rest(struct shelf *s)
+static void fetch_rest(void *data)
 {
-	const bool whole = s->taken_bytes == 0;
-	const struct remote_request request = {.method = "GET",
-		.path = s->path,
-		.headers = {whole ? NULL : s->range},
-		.sink = &s->sink,
-		.doing = s->doing,
-		.expect = {whole ? 200 : 206}};
+	struct shelf *s = data;
+	struct remote_request request = {
+		.method = "GET", .path = s->path, .sink = &s->op.sink, .doing = s->op.doing};
 
-	(void)snprintf(s->range, sizeof(s->range), "Range: bytes=%" PRIu64 "-", s->taken_bytes);
+	request.headers[0] = shelf_op_range(&s->op, &request.expect[0]);
 	remote_send(&s->call, s->remote, &request, fetched, s);
 }
 
@@ -289,14 +218,12 @@ struct shelf_call *object_shelf_fetch(struct qmpsnap_store *store, struct json_o
 
 	if (!s)
 		return NULL;
-	s->done = done;
-	s->sink.take = take;
-	s->to = sink;
+	shelf_op_fetch(&s->op, sink, done);
 	s->kind->object(s->remote, name_of(s, record), s->path);
-	(void)snprintf(
-		s->doing, sizeof(s->doing), "downloading %.450s", json_string(record, "location"));
+	(void)snprintf(s->op.doing, sizeof(s->op.doing), "downloading %.450s",
+		json_string(record, "location"));
 	fetch_rest(s);
-	return &s->base;
+	return &s->op.base;
 }
 
 void object_shelf_resume(struct shelf_call *call)
@@ -315,20 +242,20 @@ static void checked(const struct qmpsnap_error *err, const struct http_reply *re
 	struct qmpsnap_error mine;
 
 	if (err) {
-		end(err, s);
+		shelf_op_end(&s->op, err);
 	} else if (!length || size < 0 || strtoull(length, NULL, 10) != (uint64_t)size) {
 		error_set(&mine, QMPSNAP_STORE,
-			"%s: the service has %.20s bytes, stored were %" PRId64, s->doing,
+			"%s: the service has %.20s bytes, stored were %" PRId64, s->op.doing,
 			length ? length : "no", size);
-		end(&mine, s);
+		shelf_op_end(&s->op, &mine);
 	} else if (etag && strcmp(etag, s->call.etag) != 0) {
 		error_set(&mine, QMPSNAP_STORE,
 			"%s: the service's ETag is %.64s, when it was stored it was %.64s",
-			s->doing, s->call.etag, etag);
+			s->op.doing, s->call.etag, etag);
 		error_hint(&mine, "the object was replaced, or copied: --deep compares its bytes");
-		end(&mine, s);
+		shelf_op_end(&s->op, &mine);
 	} else {
-		end(NULL, s);
+		shelf_op_end(&s->op, NULL);
 	}
 }
 
@@ -338,25 +265,25 @@ struct shelf_call *object_shelf_check(struct qmpsnap_store *store, struct json_o
 	struct shelf *s = new_shelf(store, data, err);
 	const struct remote_request request = {.method = "HEAD",
 		.path = s ? s->path : NULL,
-		.doing = s ? s->doing : NULL,
+		.doing = s ? s->op.doing : NULL,
 		.expect = {200}};
 
 	if (!s)
 		return NULL;
-	s->done = done;
+	s->op.done = done;
 	s->record = record;
 	s->kind->object(s->remote, name_of(s, record), s->path);
-	(void)snprintf(
-		s->doing, sizeof(s->doing), "looking at %.450s", json_string(record, "location"));
+	(void)snprintf(s->op.doing, sizeof(s->op.doing), "looking at %.450s",
+		json_string(record, "location"));
 	remote_send(&s->call, s->remote, &request, checked, s);
-	return &s->base;
+	return &s->op.base;
 }
 
 /* ---- Removal ------------------------------------------------------------------------------ */
 
 static void removed(const struct qmpsnap_error *err, void *data)
 {
-	end(err, data);
+	shelf_op_end(data, err);
 }
 
 /* By the names that the record leads to, as another process does: they must be the ones it has. */
@@ -374,7 +301,7 @@ struct shelf_call *object_shelf_remove(struct qmpsnap_store *store, struct json_
 		if (shelf_says(record, "disk_format", name_format((enum qmpsnap_format)format)))
 			spec.format = (enum qmpsnap_format)format;
 	}
-	s->done = done;
+	s->op.done = done;
 	object_names(&names, s->kind->prefix(s->remote),
 		&(struct store_image_spec){
 			.id = spec.id, .name = spec.name ? spec.name : "", .format = spec.format});
@@ -385,31 +312,13 @@ struct shelf_call *object_shelf_remove(struct qmpsnap_store *store, struct json_
 		return NULL;
 	}
 	store->ops->discard_left(store, &spec, removed, s);
-	return &s->base;
-}
-
-static void stopped(void *data)
-{
-	struct shelf *s = data;
-	struct qmpsnap_error err;
-
-	error_set(&err, QMPSNAP_STORE, "%s was stopped", s->doing);
-	end(&err, s);
+	return &s->op.base;
 }
 
 void object_shelf_stop(struct shelf_call *call)
 {
 	struct shelf *s = (struct shelf *)call;
 
-	if (s->stopped)
-		return;
-	s->stopped = true;
-	if (!s->delay) {
+	if (shelf_op_stop(&s->op))
 		remote_cancel(&s->call); /* nothing for a removal, which goes to its end */
-		return;
-	}
-	delay_cancel(s->delay);
-	s->delay = delay_start(s->remote->loop, 0, stopped, s);
-	if (!s->delay)
-		stopped(s);
 }
