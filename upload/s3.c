@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "upload/answer.h"
-#include "upload/record.h"
 #include "upload/xml.h"
 
 #include <stdio.h>
@@ -13,20 +12,6 @@
 static struct s3_image *s3_image(struct store_image *image)
 {
 	return (struct s3_image *)image;
-}
-
-const char *s3_doing(struct s3_image *image, const char *doing)
-{
-	(void)snprintf(
-		image->doing, sizeof(image->doing), "%s %.300s", doing, image->base.location);
-	return image->doing;
-}
-
-static void finish(const struct qmpsnap_error *err, void *self)
-{
-	const struct s3_image *image = self;
-
-	image->done(err, image->data);
 }
 
 /* ---- create ------------------------------------------------------------------------------- */
@@ -41,119 +26,71 @@ static void created(const struct qmpsnap_error *err, const struct http_reply *re
 			image->upload_id, sizeof(image->upload_id));
 		object_encode(image->upload_id_url, sizeof(image->upload_id_url), image->upload_id,
 			false);
-		image->only_upload = image->upload_id[0] && !image->call.doubtful;
+		image->only_upload = image->upload_id[0] && !image->o.call.doubtful;
 		if (!image->upload_id[0]) {
 			error_set(&wrong, QMPSNAP_STORE, "%s: there is no upload in the answer",
-				image->doing);
+				image->o.doing);
 			error_hint(&wrong, "is this the endpoint of S3?");
 			err = &wrong;
 		}
-	} else if (!image->call.doubtful && (answer_said(err, 400, 499) || answer_unreached(err))) {
-		image->maybe_there = false;
+	} else if (!image->o.call.doubtful &&
+		   (answer_said(err, 400, 499) || answer_unreached(err))) {
+		image->o.maybe_there = false;
 	}
-	finish(err, image);
+	object_image_end(err, image);
 }
 
 static struct store_image *create(struct qmpsnap_store *base, const struct store_image_spec *spec,
 	store_done_fn *done, void *data, struct qmpsnap_error *err)
 {
 	struct s3_store *store = (struct s3_store *)base;
-	struct s3_image *image = calloc(1, sizeof(*image));
+	struct s3_image *image = object_image_new(sizeof(*image), base, store->prefix, spec, err);
 
-	if (!image) {
-		error_no_memory(err);
+	if (!image)
 		return NULL;
-	}
-	if (!(image->record = record_new(spec, err))) {
-		free(image);
-		return NULL;
-	}
-	image->base.ops = base->ops;
 	image->store = store;
-	image->virtual_size_bytes = spec->virtual_size_bytes;
-	image->done = done;
-	image->data = data;
-	object_names(&image->names, store->prefix, spec);
-	object_path(image->data_path, image->names.data);
-	object_path(image->json_path, image->names.json);
-	(void)snprintf(image->base.location, sizeof(image->base.location), "s3://%s/%s",
-		store->bucket, image->names.data);
+	object_image_begin(&image->o, done, data);
+	object_path(image->data_path, image->o.names.data);
+	(void)snprintf(image->o.base.location, sizeof(image->o.base.location), "s3://%s/%s",
+		store->bucket, image->o.names.data);
 	(void)snprintf(image->path, sizeof(image->path), "%s?uploads=", image->data_path);
-	image->maybe_there = true;
+	image->o.maybe_there = true;
 	const struct remote_request request = {.method = "POST",
 		.path = image->path,
 		.headers = {"Content-Type: application/octet-stream"},
 		.body = "",
-		.doing = s3_doing(image, "beginning the upload of"),
+		.doing = object_image_doing(&image->o, "beginning the upload of"),
 		.expect = {200}};
-	remote_send(&image->call, &store->remote, &request, created, image);
-	return &image->base;
+	remote_send(&image->o.call, &store->remote, &request, created, image);
+	return &image->o.base;
 }
 
 /* ---- publish, discard --------------------------------------------------------------------- */
-
-static void published(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
-{
-	(void)reply;
-	finish(err, data);
-}
 
 static void publish(struct store_image *base, store_done_fn *done, void *data)
 {
 	struct s3_image *image = s3_image(base);
 
-	image->done = done;
-	image->data = data;
-	record_complete(image->record, base, image->virtual_size_bytes);
-	const struct remote_request request = {.method = "PUT",
-		.path = image->json_path,
-		.headers = {"Content-Type: application/json"},
-		.body = record_text(image->record),
-		.doing = s3_doing(image, "publishing"),
-		.expect = {200}};
-	if (request.body) {
-		remote_send(&image->call, &image->store->remote, &request, published, image);
-	} else {
-		error_no_memory(&image->err);
-		work_report(&image->later, image->store->remote.loop, &image->err, finish, image);
-	}
-}
-
-static void discarded(const struct qmpsnap_error *err, void *data)
-{
-	struct s3_image *image = data;
-	struct qmpsnap_error mine;
-
-	if (!err) {
-		image->maybe_there = false;
-	} else {
-		mine = *err;
-		remote_hint_left(&mine);
-		err = &mine;
-	}
-	finish(err, image);
+	object_path(image->path, image->o.names.json);
+	object_image_publish(&image->o, image->path, done, data);
 }
 
 static void discard(struct store_image *base, store_done_fn *done, void *data)
 {
 	struct s3_image *image = s3_image(base);
 
-	image->done = done;
-	image->data = data;
-	if (image->maybe_there)
-		s3_remove(&image->removal, image->store, &image->names,
-			image->only_upload ? image->upload_id : NULL, discarded, image);
-	else
-		work_report(&image->later, image->store->remote.loop, NULL, finish, image);
+	if (object_image_discard(&image->o, done, data))
+		s3_remove(&image->removal, image->store, &image->o.names,
+			image->only_upload ? image->upload_id : NULL, object_image_discarded,
+			image);
 }
 
 static void close_image(struct store_image *base)
 {
 	struct s3_image *image = s3_image(base);
 
-	(void)json_object_put(image->record);
 	free(image->body);
-	free(image);
+	object_image_free(&image->o);
 }
 
 static void free_store(struct qmpsnap_store *base)
@@ -167,7 +104,7 @@ const struct store_ops s3_ops = {
 	.check = s3_check,
 	.create = create,
 	.put = s3_put,
-	.stop = s3_stop,
+	.stop = object_image_stop,
 	.publish = publish,
 	.discard = discard,
 	.close = close_image,

@@ -15,13 +15,10 @@
 #ifndef UPLOAD_S3_H
 #define UPLOAD_S3_H
 
-#include "upload/object_names.h"
+#include "upload/object_image.h"
+#include "upload/object_removal.h"
 #include "upload/object_shelf.h"
-#include "upload/parts.h"
-#include "upload/remote.h"
 #include "upload/s3_config.h"
-
-#include <json-c/json.h>
 
 enum {
 	S3_URL_BYTES = URL_BASE_BYTES + 320,
@@ -58,18 +55,10 @@ struct store_check *s3_check(struct qmpsnap_store *base, const struct store_need
 
 /* All that may be there of an image: its JSON, uploads of its key, its object. */
 struct s3_removal {
-	struct remote_call call;
-	struct s3_store *store;
-	char data_path[OBJECT_URL_BYTES], json_path[OBJECT_URL_BYTES];
-	char key[OBJECT_NAME_BYTES];
+	struct object_removal base;
 	char path[S3_PATH_BYTES]; /* of the request under way */
 	char upload_id[S3_ID_BYTES]; /* the one to be aborted */
 	bool known; /* it is the only one there can be */
-	unsigned rounds; /* of asking for uploads */
-	struct qmpsnap_error err; /* the first */
-	char doing[S3_DOING_BYTES];
-	store_done_fn *done;
-	void *data;
 };
 
 /* Begins; `upload_id` is the only upload that there can be, or NULL: they are asked for.  All but
@@ -84,44 +73,18 @@ void s3_discard_left(struct qmpsnap_store *base, const struct store_image_spec *
 /* ---- Images ------------------------------------------------------------------------------- */
 
 struct s3_image {
-	struct store_image base;
+	struct object_image o;
 	struct s3_store *store;
-	struct object_names names;
-	char data_path[OBJECT_URL_BYTES], json_path[OBJECT_URL_BYTES];
-	char name[256];
-	char doing[S3_DOING_BYTES];
-	struct json_object *record;
-	uint64_t virtual_size_bytes;
-
-	bool maybe_there; /* something of it may be in the bucket */
+	char data_path[OBJECT_URL_BYTES], path[S3_PATH_BYTES];
 	bool only_upload; /* there is no other than upload_id */
 	char upload_id[S3_ID_BYTES], upload_id_url[S3_ID_URL_BYTES];
-
-	/* A call in progress. */
-	store_done_fn *done;
-	store_progress_fn *progress;
-	void *data;
-	struct remote_call call;
 	struct s3_removal removal;
-	struct work later;
-
-	/* put() (s3_put.c) */
-	struct stream *stream;
-	struct parts *parts;
-	char path[S3_PATH_BYTES];
 	char *body; /* that completes the upload */
-	char etag[REMOTE_ETAG_BYTES]; /* that the whole must have; "": not known */
-	struct qmpsnap_error err;
-	bool putting, stopped;
 };
 
-/* "<doing> image NAME (KEY)"; for messages. */
-const char *s3_doing(struct s3_image *image, const char *doing);
-
-/* As in struct store_ops (s3_put.c). */
+/* put() of struct store_ops (s3_put.c). */
 void s3_put(struct store_image *base, struct stream *stream, const struct store_instant *instant,
 	store_progress_fn *progress, store_done_fn *done, void *data);
-void s3_stop(struct store_image *base);
 
 /* The ETag of an object of these parts: the MD5 of their ETags, and their number.  False when one
  * of them is no MD5. */

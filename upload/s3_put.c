@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/error.h"
-#include "base/json.h"
 #include "upload/answer.h"
 #include "upload/s3.h"
 #include "upload/xml.h"
 
-#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,20 +18,6 @@ enum {
 };
 
 #define MOST_PART_BYTES (UINT64_C(5) << 30)
-
-static void finish(const struct qmpsnap_error *err, void *self)
-{
-	struct s3_image *image = self;
-
-	image->putting = false;
-	image->done(err, image->data);
-}
-
-/* Ends put() later. */
-static void fail(struct s3_image *image)
-{
-	work_report(&image->later, image->store->remote.loop, &image->err, finish, image);
-}
 
 /* ---- ETags -------------------------------------------------------------------------------- */
 
@@ -91,40 +75,25 @@ static bool is_whole_etag(const char *etag)
 static void confirmed(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct s3_image *image = data;
-	const char *length = reply ? http_header(reply, "Content-Length") : NULL;
-	const uint64_t size = image->stream->size_bytes;
 
-	if (err && image->err.code == QMPSNAP_OK) {
-		image->err = *err;
-	} else if (!err) {
-		/* What failed before was only the answer, if all is there. */
-		image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
-		const uint64_t stored = length ? strtoull(length, NULL, 10) : UINT64_MAX;
-		if (stored != size)
-			error_set(&image->err, QMPSNAP_STORE,
-				"%s: the service has %s bytes, sent were %" PRIu64, image->doing,
-				length ? length : "no", size);
-		else if (image->etag[0] && is_whole_etag(image->call.etag) &&
-			 strcmp(image->etag, image->call.etag) != 0)
-			error_set(&image->err, QMPSNAP_STORE,
-				"%s: the service's ETag is %.40s, that of what was sent is %.40s",
-				image->doing, image->call.etag, image->etag);
+	if (!err) {
+		object_image_confirm(
+			&image->o, reply, image->o.etag[0] && is_whole_etag(image->o.call.etag));
+		return;
 	}
-	if (image->err.code == QMPSNAP_OK) {
-		image->base.size_bytes = size;
-		json_put_string(image->record, "qmpsnap_etag", image->call.etag);
-	}
-	finish(image->err.code == QMPSNAP_OK ? NULL : &image->err, image);
+	if (image->o.err.code == QMPSNAP_OK)
+		image->o.err = *err;
+	object_image_end(&image->o.err, image);
 }
 
 static void confirm(struct s3_image *image)
 {
 	const struct remote_request request = {.method = "HEAD",
 		.path = image->data_path,
-		.doing = s3_doing(image, "verifying"),
+		.doing = object_image_doing(&image->o, "verifying"),
 		.expect = {200}};
 
-	remote_send(&image->call, &image->store->remote, &request, confirmed, image);
+	remote_send(&image->o.call, &image->store->remote, &request, confirmed, image);
 }
 
 static void completed(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
@@ -133,10 +102,10 @@ static void completed(const struct qmpsnap_error *err, const struct http_reply *
 
 	(void)reply;
 	if (err)
-		image->err = *err;
+		image->o.err = *err;
 	/* A try whose answer was lost may have completed it. */
-	if (err && (image->stopped || !(answer_said(err, 404, 404) || answer_is_passing(err))))
-		finish(&image->err, image);
+	if (err && (image->o.stopped || !(answer_said(err, 404, 404) || answer_is_passing(err))))
+		object_image_end(&image->o.err, image);
 	else
 		confirm(image);
 }
@@ -174,9 +143,9 @@ static void complete(struct s3_image *image)
 		.headers = {"Content-Type: application/xml"},
 		.body = image->body,
 		.quiet_ms = COMPLETE_QUIET_MS,
-		.doing = s3_doing(image, "completing the upload of"),
+		.doing = object_image_doing(&image->o, "completing the upload of"),
 		.expect = {200}};
-	remote_send(&image->call, &image->store->remote, &request, completed, image);
+	remote_send(&image->o.call, &image->store->remote, &request, completed, image);
 }
 
 /* ---- Parts -------------------------------------------------------------------------------- */
@@ -188,27 +157,12 @@ static void part_request(struct part *part, struct remote_request *request, void
 	(void)snprintf(part->path, sizeof(part->path), "%s?partNumber=%u&uploadId=%s",
 		image->data_path, part->index + 1, image->upload_id_url);
 	(void)snprintf(part->doing, sizeof(part->doing), "uploading part %u of %.300s",
-		part->index + 1, image->base.location);
+		part->index + 1, image->o.base.location);
 	*request = (struct remote_request){.method = "PUT",
 		.path = part->path,
 		.sha256 = part->digest,
 		.doing = part->doing,
 		.expect = {200}};
-}
-
-static void keep_digest(struct s3_image *image)
-{
-	struct store_image *base = &image->base;
-
-	(void)snprintf(base->digest_algorithm, sizeof(base->digest_algorithm), "sha256");
-	(void)snprintf(base->digest, sizeof(base->digest), "%s", parts_sha256(image->parts));
-}
-
-static void told(uint64_t done_bytes, void *data)
-{
-	const struct s3_image *image = data;
-
-	image->progress(done_bytes, image->data);
 }
 
 static void parts_done(const struct qmpsnap_error *err, void *data)
@@ -217,20 +171,16 @@ static void parts_done(const struct qmpsnap_error *err, void *data)
 	unsigned n;
 
 	if (err) {
-		image->err = *err;
+		image->o.err = *err;
 	} else {
-		const struct part_note *notes = parts_notes(image->parts, &n);
-		keep_digest(image);
-		(void)s3_whole_etag(image->etag, notes, n);
+		const struct part_note *notes = parts_notes(image->o.parts, &n);
+		object_image_set_digest(&image->o, parts_sha256(image->o.parts));
+		(void)s3_whole_etag(image->o.etag, notes, n);
 		image->body = s3_complete_body(notes, n);
 		if (!image->body)
-			error_no_memory(&image->err);
+			error_no_memory(&image->o.err);
 	}
-	parts_free(image->parts);
-	image->parts = NULL;
-	if (image->err.code != QMPSNAP_OK)
-		finish(&image->err, image);
-	else
+	if (object_image_end_parts(&image->o))
 		complete(image);
 }
 
@@ -245,8 +195,8 @@ static void emptied(const struct qmpsnap_error *err, const struct http_reply *re
 		confirm(image);
 		return;
 	}
-	image->err = *err;
-	finish(&image->err, image);
+	image->o.err = *err;
+	object_image_end(&image->o.err, image);
 }
 
 static void upload_aborted(
@@ -257,16 +207,16 @@ static void upload_aborted(
 		.path = image->data_path,
 		.headers = {"Content-Type: application/octet-stream"},
 		.body = "",
-		.doing = s3_doing(image, "uploading"),
+		.doing = object_image_doing(&image->o, "uploading"),
 		.expect = {200}};
 
 	(void)reply;
 	if (!err) {
-		remote_send(&image->call, &image->store->remote, &request, emptied, image);
+		remote_send(&image->o.call, &image->store->remote, &request, emptied, image);
 		return;
 	}
-	image->err = *err;
-	finish(&image->err, image);
+	image->o.err = *err;
+	object_image_end(&image->o.err, image);
 }
 
 /* An upload without a byte can't be completed everywhere: it becomes a plain object. */
@@ -276,20 +226,18 @@ static void put_nothing(struct s3_image *image)
 		image->upload_id_url);
 	const struct remote_request request = {.method = "DELETE",
 		.path = image->path,
-		.doing = s3_doing(image, "giving up the parts of"),
+		.doing = object_image_doing(&image->o, "giving up the parts of"),
 		.expect = {204, 200, 404}};
-	(void)snprintf(
-		image->base.digest_algorithm, sizeof(image->base.digest_algorithm), "sha256");
-	(void)snprintf(image->base.digest, sizeof(image->base.digest),
-		"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-	remote_send(&image->call, &image->store->remote, &request, upload_aborted, image);
+	object_image_set_digest(
+		&image->o, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	remote_send(&image->o.call, &image->store->remote, &request, upload_aborted, image);
 }
 
 /* ---- put ---------------------------------------------------------------------------------- */
 
 static uint64_t plan(const struct s3_image *image)
 {
-	const uint64_t size = image->stream->size_bytes, usual = image->store->part_bytes;
+	const uint64_t size = image->o.stream->size_bytes, usual = image->store->part_bytes;
 	const uint64_t few = parts_plan(size, usual, USUAL_PARTS, MOST_PART_BYTES);
 
 	return few ? few : parts_plan(size, usual, MOST_PARTS, MOST_PART_BYTES);
@@ -300,45 +248,15 @@ void s3_put(struct store_image *base, struct stream *stream, const struct store_
 {
 	struct s3_image *image = (struct s3_image *)base;
 
-	json_put_string(image->record, "qmpsnap_instant", instant->time);
-	json_put_string(image->record, "qmpsnap_consistency", instant->consistency);
-	image->stream = stream;
-	image->progress = progress;
-	image->done = done;
-	image->data = data;
-	image->stopped = false;
-	image->putting = true;
-	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	object_image_begin(&image->o, done, data);
+	object_image_begin_put(&image->o, stream, instant, progress);
 	if (stream->size_bytes == 0) {
 		put_nothing(image);
 		return;
 	}
-	const struct parts_options options = {.remote = &image->store->remote,
-		.stream = stream,
-		.part_bytes = plan(image),
+	const struct parts_options options = {.part_bytes = plan(image),
 		.part_digest = "sha256",
 		.request = part_request,
-		.progress = told,
-		.done = parts_done,
-		.data = image};
-	if (options.part_bytes == 0)
-		error_set(
-			&image->err, QMPSNAP_STORE, "%s is too large for S3", image->base.location);
-	else
-		image->parts = parts_start(&options, &image->err);
-	if (!image->parts)
-		fail(image);
-}
-
-void s3_stop(struct store_image *base)
-{
-	struct s3_image *image = (struct s3_image *)base;
-
-	if (!image->putting)
-		return;
-	image->stopped = true;
-	if (image->parts)
-		parts_stop(image->parts);
-	else
-		remote_cancel(&image->call);
+		.done = parts_done};
+	object_image_send_parts(&image->o, &options);
 }

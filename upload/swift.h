@@ -12,13 +12,10 @@
 #define UPLOAD_SWIFT_H
 
 #include "upload/keystone.h"
-#include "upload/object_names.h"
+#include "upload/object_image.h"
+#include "upload/object_removal.h"
 #include "upload/object_shelf.h"
-#include "upload/parts.h"
-#include "upload/remote.h"
 #include "upload/url.h"
-
-#include <json-c/json.h>
 
 enum {
 	SWIFT_CONTAINER_BYTES = 246, /* Swift's limit is 256; less "_segments" */
@@ -63,16 +60,9 @@ struct store_check *swift_check(struct qmpsnap_store *base, const struct store_n
 /* ---- Removing (swift_remove.c) ------------------------------------------------------------ */
 
 struct swift_removal {
-	struct remote_call call;
-	struct swift_store *store;
-	struct object_names names;
+	struct object_removal base;
 	char path[SWIFT_PATH_BYTES]; /* of the request under way */
 	char *list, *rest; /* of segments, a line each; those yet to be deleted */
-	unsigned rounds;
-	struct qmpsnap_error err; /* the first */
-	char doing[SWIFT_DOING_BYTES];
-	store_done_fn *done;
-	void *data;
 };
 
 /* All but `removal` is copied. */
@@ -86,46 +76,22 @@ void swift_discard_left(struct qmpsnap_store *base, const struct store_image_spe
 /* ---- Images ------------------------------------------------------------------------------- */
 
 struct swift_image {
-	struct store_image base;
+	struct object_image o;
 	struct swift_store *store;
-	struct object_names names;
-	char doing[SWIFT_DOING_BYTES];
-	struct json_object *record;
-	uint64_t virtual_size_bytes;
-	bool maybe_there; /* something of it may be in the containers */
-
-	/* A call in progress. */
-	store_done_fn *done;
-	store_progress_fn *progress;
-	void *data;
-	struct remote_call call;
 	struct swift_removal removal;
-	struct work later;
 	char path[SWIFT_PATH_BYTES];
-
-	/* create() */
 	bool at_segments; /* which of the containers is looked for */
-
-	/* put() (swift_put.c) */
-	struct stream *stream;
-	struct parts *parts;
 	uint64_t part_bytes;
 	bool large; /* it has segments */
 	struct json_object *manifest;
-	char etag[REMOTE_ETAG_BYTES], etag_header[PARTS_HEADER_BYTES]; /* of the whole */
-	struct qmpsnap_error err;
-	bool putting;
+	char etag_header[PARTS_HEADER_BYTES]; /* of the whole */
 };
-
-/* "<doing> swift:CONTAINER/NAME"; for messages. */
-const char *swift_doing(struct swift_image *image, const char *doing);
 
 /* The path of an object in a container. */
 void swift_path(char path[static SWIFT_PATH_BYTES], const char *container_path, const char *name);
 
-/* As in struct store_ops (swift_put.c). */
+/* put() of struct store_ops (swift_put.c). */
 void swift_put(struct store_image *base, struct stream *stream, const struct store_instant *instant,
 	store_progress_fn *progress, store_done_fn *done, void *data);
-void swift_stop(struct store_image *base);
 
 #endif

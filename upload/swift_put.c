@@ -3,66 +3,34 @@
 #include "base/json.h"
 #include "upload/swift.h"
 
-#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_SEGMENTS = 1000 /* Swift's default; an operator may allow more or less */ };
 
 #define MOST_SEGMENT_BYTES (UINT64_C(5) << 30)
 
-static void finish(const struct qmpsnap_error *err, void *self)
-{
-	struct swift_image *image = self;
-
-	image->putting = false;
-	(void)json_object_put(image->manifest);
-	image->manifest = NULL;
-	image->done(err, image->data);
-}
-
-static void fail(struct swift_image *image)
-{
-	work_report(&image->later, image->store->remote.loop, &image->err, finish, image);
-}
-
 /* ---- The whole ---------------------------------------------------------------------------- */
 
 static void confirmed(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct swift_image *image = data;
-	const char *length = reply ? http_header(reply, "Content-Length") : NULL;
-	const uint64_t size = image->stream->size_bytes;
 
-	if (err) {
-		finish(err, image);
-		return;
-	}
-	const uint64_t stored = length ? strtoull(length, NULL, 10) : UINT64_MAX;
-	if (stored != size)
-		error_set(&image->err, QMPSNAP_STORE, "%s: Swift has %s bytes, sent were %" PRIu64,
-			image->doing, length ? length : "no", size);
-	else if (strcmp(image->etag, image->call.etag) != 0)
-		error_set(&image->err, QMPSNAP_STORE,
-			"%s: Swift's ETag is %.40s, that of what was sent is %.40s", image->doing,
-			image->call.etag, image->etag);
-	if (image->err.code == QMPSNAP_OK) {
-		image->base.size_bytes = size;
-		json_put_string(image->record, "qmpsnap_etag", image->etag);
-	}
-	finish(image->err.code == QMPSNAP_OK ? NULL : &image->err, image);
+	if (err)
+		object_image_end(err, image);
+	else
+		object_image_confirm(&image->o, reply, true);
 }
 
 static void confirm(struct swift_image *image)
 {
-	swift_path(image->path, image->store->path, image->names.data);
+	swift_path(image->path, image->store->path, image->o.names.data);
 	const struct remote_request request = {.method = "HEAD",
 		.path = image->path,
-		.doing = swift_doing(image, "verifying"),
+		.doing = object_image_doing(&image->o, "verifying"),
 		.expect = {200}};
-	remote_send(&image->call, &image->store->remote, &request, confirmed, image);
+	remote_send(&image->o.call, &image->store->remote, &request, confirmed, image);
 }
 
 static void manifest_stored(
@@ -70,7 +38,7 @@ static void manifest_stored(
 {
 	(void)reply;
 	if (err)
-		finish(err, data);
+		object_image_end(err, data);
 	else
 		confirm(data);
 }
@@ -79,21 +47,23 @@ static void put_manifest(struct swift_image *image)
 {
 	char path[SWIFT_PATH_BYTES];
 
-	swift_path(path, image->store->path, image->names.data);
+	swift_path(path, image->store->path, image->o.names.data);
 	(void)snprintf(image->path, sizeof(image->path), "%.*s?multipart-manifest=put",
 		SWIFT_PATH_BYTES - 32, path);
-	(void)snprintf(image->etag_header, sizeof(image->etag_header), "ETag: %.64s", image->etag);
+	(void)snprintf(
+		image->etag_header, sizeof(image->etag_header), "ETag: %.64s", image->o.etag);
 	const struct remote_request request = {.method = "PUT",
 		.path = image->path,
 		.headers = {"Content-Type: application/octet-stream", image->etag_header},
 		.body = json_text(image->manifest),
-		.doing = swift_doing(image, "completing"),
+		.doing = object_image_doing(&image->o, "completing"),
 		.expect = {201}};
 	if (request.body) {
-		remote_send(&image->call, &image->store->remote, &request, manifest_stored, image);
+		remote_send(
+			&image->o.call, &image->store->remote, &request, manifest_stored, image);
 	} else {
-		error_no_memory(&image->err);
-		fail(image);
+		error_no_memory(&image->o.err);
+		object_image_fail(&image->o);
 	}
 }
 
@@ -103,7 +73,7 @@ static void segment_name(
 	const struct swift_image *image, unsigned index, char name[static OBJECT_NAME_BYTES])
 {
 	(void)snprintf(name, OBJECT_NAME_BYTES, "%.*s/%08u", OBJECT_NAME_BYTES - 16,
-		image->names.data, index + 1);
+		image->o.names.data, index + 1);
 }
 
 static void segment_request(struct part *part, struct remote_request *request, void *data)
@@ -114,11 +84,11 @@ static void segment_request(struct part *part, struct remote_request *request, v
 
 	segment_name(image, part->index, name);
 	swift_path(path, image->large ? store->segments_path : store->path,
-		image->large ? name : image->names.data);
+		image->large ? name : image->o.names.data);
 	(void)snprintf(part->path, sizeof(part->path), "%s", path);
 	(void)snprintf(part->header, sizeof(part->header), "ETag: %s", part->digest);
 	(void)snprintf(part->doing, sizeof(part->doing), "uploading segment %u of %.300s",
-		part->index + 1, image->base.location);
+		part->index + 1, image->o.base.location);
 	*request = (struct remote_request){.method = "PUT",
 		.path = part->path,
 		.headers = {"Content-Type: application/octet-stream", part->header},
@@ -138,7 +108,7 @@ static bool whole_etag(struct swift_image *image, const struct part_note *notes,
 	well = well && EVP_DigestFinal_ex(context, digest, NULL) == 1;
 	EVP_MD_CTX_free(context);
 	for (size_t i = 0; well && i < 16; i++)
-		(void)snprintf(image->etag + 2 * i, 3, "%02x", digest[i]);
+		(void)snprintf(image->o.etag + 2 * i, 3, "%02x", digest[i]);
 	return well;
 }
 
@@ -146,10 +116,11 @@ static bool make_manifest(struct swift_image *image, const struct part_note *not
 {
 	char name[OBJECT_NAME_BYTES], path[OBJECT_NAME_BYTES + SWIFT_CONTAINER_BYTES + 16];
 
+	(void)json_object_put(image->manifest);
 	image->manifest = json_object_new_array();
 	for (unsigned i = 0; image->manifest && i < n; i++) {
 		struct json_object *segment = json_object_new_object();
-		const uint64_t left = image->stream->size_bytes - i * image->part_bytes;
+		const uint64_t left = image->o.stream->size_bytes - i * image->part_bytes;
 		segment_name(image, i, name);
 		(void)snprintf(
 			path, sizeof(path), "/%s_segments/%s", image->store->container, name);
@@ -159,38 +130,26 @@ static bool make_manifest(struct swift_image *image, const struct part_note *not
 			segment, "size_bytes", left < image->part_bytes ? left : image->part_bytes);
 		json_append(image->manifest, segment);
 	}
-	return (image->manifest && whole_etag(image, notes, n)) || error_no_memory(&image->err);
-}
-
-static void told(uint64_t done_bytes, void *data)
-{
-	const struct swift_image *image = data;
-
-	image->progress(done_bytes, image->data);
+	return (image->manifest && whole_etag(image, notes, n)) || error_no_memory(&image->o.err);
 }
 
 static void parts_done(const struct qmpsnap_error *err, void *data)
 {
 	struct swift_image *image = data;
-	struct store_image *base = &image->base;
 	unsigned n;
 
 	if (err) {
-		image->err = *err;
+		image->o.err = *err;
 	} else {
-		const struct part_note *notes = parts_notes(image->parts, &n);
-		(void)snprintf(base->digest_algorithm, sizeof(base->digest_algorithm), "sha256");
-		(void)snprintf(
-			base->digest, sizeof(base->digest), "%s", parts_sha256(image->parts));
-		(void)snprintf(image->etag, sizeof(image->etag), "%s", notes[0].digest);
+		const struct part_note *notes = parts_notes(image->o.parts, &n);
+		object_image_set_digest(&image->o, parts_sha256(image->o.parts));
+		(void)snprintf(image->o.etag, sizeof(image->o.etag), "%s", notes[0].digest);
 		if (image->large)
 			(void)make_manifest(image, notes, n);
 	}
-	parts_free(image->parts);
-	image->parts = NULL;
-	if (image->err.code != QMPSNAP_OK)
-		finish(&image->err, image);
-	else if (image->large)
+	if (!object_image_end_parts(&image->o))
+		return;
+	if (image->large)
 		put_manifest(image);
 	else
 		confirm(image);
@@ -201,44 +160,15 @@ void swift_put(struct store_image *base, struct stream *stream, const struct sto
 {
 	struct swift_image *image = (struct swift_image *)base;
 
-	json_put_string(image->record, "qmpsnap_instant", instant->time);
-	json_put_string(image->record, "qmpsnap_consistency", instant->consistency);
-	image->stream = stream;
-	image->progress = progress;
-	image->done = done;
-	image->data = data;
-	image->putting = true;
-	image->maybe_there = true;
-	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	object_image_begin(&image->o, done, data);
+	object_image_begin_put(&image->o, stream, instant, progress);
+	image->o.maybe_there = true;
 	image->part_bytes = parts_plan(
 		stream->size_bytes, image->store->part_bytes, MOST_SEGMENTS, MOST_SEGMENT_BYTES);
-	const struct parts_options options = {.remote = &image->store->remote,
-		.stream = stream,
-		.part_bytes = image->part_bytes,
+	image->large = image->part_bytes && parts_count(stream->size_bytes, image->part_bytes) > 1;
+	const struct parts_options options = {.part_bytes = image->part_bytes,
 		.part_digest = "md5",
 		.request = segment_request,
-		.progress = told,
-		.done = parts_done,
-		.data = image};
-	if (options.part_bytes == 0) {
-		error_set(&image->err, QMPSNAP_STORE, "%s is too large for Swift",
-			image->base.location);
-	} else {
-		image->large = parts_count(stream->size_bytes, image->part_bytes) > 1;
-		image->parts = parts_start(&options, &image->err);
-	}
-	if (!image->parts)
-		fail(image);
-}
-
-void swift_stop(struct store_image *base)
-{
-	struct swift_image *image = (struct swift_image *)base;
-
-	if (!image->putting)
-		return;
-	if (image->parts)
-		parts_stop(image->parts);
-	else
-		remote_cancel(&image->call);
+		.done = parts_done};
+	object_image_send_parts(&image->o, &options);
 }

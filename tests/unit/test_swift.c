@@ -121,7 +121,7 @@ START_TEST(test_large)
 	ck_assert_ptr_nonnull(strstr(script[4].head, "\r\nX-Auth-Token: tk\r\n"));
 	ck_assert_ptr_nonnull(strstr(script[4].head, "\r\nETag: "));
 	(void)snprintf(whole, sizeof(whole), "Content-Length: %d\r\nETag: \"%s\"\r\n", SIZE,
-		((struct swift_image *)image)->etag);
+		((struct swift_image *)image)->o.etag);
 	ck_assert(outcome_wait(&loop, &outcome));
 	fake_stream_digest(&stream, "sha256", sha256);
 	ck_assert_str_eq(image->digest, sha256);
@@ -197,7 +197,7 @@ START_TEST(test_token_expires)
 
 	start(script, 14);
 	remote_of(store)->tries = 4;
-	((struct swift_image *)image)->maybe_there = true;
+	((struct swift_image *)image)->o.maybe_there = true;
 	ck_assert_msg(kit_discard(&loop, image, &err), "%s", err.message);
 	finish();
 }
