@@ -79,3 +79,8 @@ bool answer_is_passing(const struct qmpsnap_error *err)
 	       answer_said(err, 499, 499) ||
 	       is_one_of(err, codes, sizeof(codes) / sizeof(codes[0]));
 }
+
+void answer_hint_left(struct qmpsnap_error *err)
+{
+	error_hint(err, "`qmpsnap recover --all` deletes what is left, once the service lets it");
+}

@@ -278,15 +278,13 @@ static void publish(struct store_image *base, store_done_fn *done, void *data)
 static void discarded(const struct qmpsnap_error *err, void *data)
 {
 	struct glance_image *image = data;
-	const char *set = json_string(image->record, "qmpsnap_set");
 	struct qmpsnap_error mine;
 
 	if (!err) {
 		image->maybe_there = false;
 	} else {
 		mine = *err;
-		error_hint(&mine, "`qmpsnap images delete --all --from %s %s` deletes what is left",
-			qmpsnap_store_spec(&image->store->base), set ? set : image->id);
+		answer_hint_left(&mine);
 		err = &mine;
 	}
 	finish(err, image);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "upload/answer.h"
 #include "upload/record.h"
 
 #include <inttypes.h>
@@ -200,7 +201,7 @@ void object_image_discarded(const struct qmpsnap_error *err, void *self)
 		image->maybe_there = false;
 	} else {
 		mine = *err;
-		remote_hint_left(&mine);
+		answer_hint_left(&mine);
 		err = &mine;
 	}
 	object_image_end(err, image);

@@ -341,8 +341,3 @@ void remote_resume(struct remote_call *call)
 	if (call->http)
 		http_resume(call->http);
 }
-
-void remote_hint_left(struct qmpsnap_error *err)
-{
-	error_hint(err, "`qmpsnap recover --all` deletes what is left, once the service lets it");
-}

@@ -124,10 +124,6 @@ void remote_cancel(struct remote_call *call);
 /* The request's sink has room again. */
 void remote_resume(struct remote_call *call);
 
-/* Says how what a failed deletion has left can be deleted later: by all that its run was to undo.
- */
-void remote_hint_left(struct qmpsnap_error *err);
-
 /* For authorize(). */
 void remote_go(struct remote_call *call, const struct remote_access *access);
 void remote_fail(struct remote_call *call, const struct qmpsnap_error *err);

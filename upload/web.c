@@ -209,7 +209,7 @@ static void deleted(const struct qmpsnap_error *err, const struct http_reply *re
 		if (spec->force) /* `recover` can't know whose it is */
 			error_hint(&mine, "delete what is left at %.180s by hand", spec->place);
 		else
-			remote_hint_left(&mine);
+			answer_hint_left(&mine);
 		err = &mine;
 	}
 	finish(err, image);

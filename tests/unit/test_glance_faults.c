@@ -303,7 +303,7 @@ START_TEST(test_undo_ends)
 	ck_assert_uint_ge(uv_hrtime() - began, UINT64_C(300000000));
 	ck_assert_uint_lt(uv_hrtime() - began, UINT64_C(5000000000));
 	ck_assert_ptr_nonnull(strstr(err.message, "deleting"));
-	ck_assert_ptr_nonnull(strstr(err.hint, "images delete"));
+	ck_assert_ptr_nonnull(strstr(err.hint, "recover --all"));
 	const unsigned seen = script[1].seen;
 	ck_assert_uint_gt(seen, 2);
 	ck_assert(!kit_discard(&loop, image, &err));
