@@ -249,6 +249,8 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		return false;
 	if (strcmp(kind, "run") == 0)
 		return take_run(run, record, fds, n_fds);
+	if (strcmp(kind, "alive") == 0) /* comes while the guard starts, too */
+		return true;
 	if (!run->is_whole) /* the first one is the run */
 		return strcmp(kind, "end") == 0 && (run->farewell = true);
 	if (strcmp(kind, "method") == 0)
