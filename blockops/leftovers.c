@@ -50,6 +50,16 @@ static bool is_of_run(const char *name, const struct qmpsnap_snapshot *s)
 	return name_is_ours(name, run) && strcmp(run, s->run) == 0;
 }
 
+static bool is_ours_too(const char *name, void *data)
+{
+	return is_of_run(name, data);
+}
+
+bool leftovers_has_of(const struct leftovers *left, const struct qmpsnap_snapshot *s)
+{
+	return any_of_all(left, is_ours_too, (void *)s);
+}
+
 /* The number at the end of one of our names: the disk's. */
 static unsigned long disk_number(const char *name)
 {
@@ -146,11 +156,6 @@ static bool fill_disk(const struct leftovers *left, struct snapshot_disk *d,
 	d->qom_path = strdup(path);
 	d->node = strdup(node);
 	return (d->label && d->qom_path && d->node) || error_no_memory(err);
-}
-
-static bool is_ours_too(const char *id, void *data)
-{
-	return is_of_run(id, data);
 }
 
 bool leftovers_fill(

@@ -20,6 +20,9 @@ struct leftovers {
 /* The id of some run that left something; false when nothing of ours is there. */
 bool leftovers_find_run(const struct leftovers *left, char run[static NAME_RUN_BYTES]);
 
+/* Whether anything of the run of `s` is there. */
+bool leftovers_has_of(const struct leftovers *left, const struct qmpsnap_snapshot *s);
+
 /* Fills `s` (empty, with its run set) with the disks of that run, so that its table can be
  * unwound.  False when a device stands on our filter and the node that it goes back to can't be
  * found (UNDO): then nothing must be removed; the hint says what to look for. */

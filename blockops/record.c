@@ -180,6 +180,8 @@ static struct json_object *intent_of(
 	json_put_string(intent, "step", name);
 	json_put_bool(intent, "pauses", !freezes || will_pause(s));
 	json_put_string(intent, "through", freezes ? "thaw" : "resume");
+	json_put_int(
+		intent, "at_ms", (int64_t)(uv_hrtime() / 1000000)); /* since the host's start */
 	return intent;
 }
 
@@ -224,16 +226,27 @@ void record_running(struct qmpsnap_snapshot *s)
 	tell_kind(s, "running");
 }
 
-void record_settled(struct qmpsnap_snapshot *s)
+static void write_down(struct qmpsnap_snapshot *s, const char *kind)
 {
 	struct json_object *record;
 	struct qmpsnap_error ignored; /* what it says before is worse, not wrong */
 
-	if (s->journal.fd < 0 || s->stopped)
+	if (s->journal.fd < 0)
 		return;
-	record = new_record("running");
+	record = new_record(kind);
 	(void)journal_write(&s->journal, record, &ignored);
 	json_object_put(record);
+}
+
+void record_still_stopped(struct qmpsnap_snapshot *s)
+{
+	write_down(s, "still-stopped");
+}
+
+void record_settled(struct qmpsnap_snapshot *s)
+{
+	if (!s->stopped)
+		write_down(s, "running");
 }
 
 void record_thawed(struct qmpsnap_snapshot *s)

@@ -187,6 +187,7 @@ static bool take_step(struct taken_run *run, struct json_object *record)
 		take_frozen(run);
 	if (json_flag(record, "pauses", false))
 		take_stopping(run->s);
+	run->held_at_ms = json_int(record, "at_ms", 0);
 	return true;
 }
 
@@ -263,6 +264,8 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		take_server(run->s, record);
 	else if (strcmp(kind, "journal") == 0)
 		take_journal(run->s, fds, n_fds);
+	else if (strcmp(kind, "still-stopped") == 0)
+		run->unpause_failed = run->s->stopped;
 	else if (strcmp(kind, "stopping") == 0)
 		take_stopping(run->s);
 	else if (strcmp(kind, "running") == 0)

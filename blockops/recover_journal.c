@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/state.h"
+#include "blockops/evidence.h"
 #include "blockops/record.h"
 #include "blockops/steps.h"
 #include "blockops/unwind.h"
@@ -232,6 +233,16 @@ static void forget_qemu(struct qmpsnap_snapshot *s)
 	s->server = SERVER_NONE;
 }
 
+/* What isn't undone for doubt keeps the journal, until the guest moves. */
+static void on_weighed(const struct qmpsnap_error *doubt, void *data)
+{
+	struct recovery *r = data;
+
+	if (doubt)
+		keep_error(r, doubt);
+	undo(r);
+}
+
 static void give_up(struct recovery *r, const struct qmpsnap_error *err)
 {
 	keep_error(r, err);
@@ -254,9 +265,14 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 	struct recovery *r = data;
 	struct qmp_client *qmp = r->run.s->qmp;
 
+	struct qmpsnap_error mine;
+
 	if (!err) {
 		r->run.s->released = false;
-		undo(r);
+		if (!evidence_is_needed(r->run.s))
+			undo(r);
+		else if (!evidence_weigh(&r->run, on_weighed, r, &mine))
+			on_weighed(&mine, r);
 		return;
 	}
 	keep_error(r, err);

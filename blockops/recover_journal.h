@@ -15,7 +15,8 @@
 /* A line for the user: what is, or would be, undone. */
 typedef void journal_found_fn(const char *phrase, void *data);
 /* The end, once, later.  UNDO: not all could be undone, and those journals are kept; with the
- * first reason; without a `guest`, journals that can't be read count too.  STORE, AGENT: only unpublished images are left, or a guest that may be frozen. */
+ * first reason; without a `guest`, journals that can't be read count too.  STORE, AGENT: only
+ * unpublished images are left, or a guest that may be held (evidence.h). */
 typedef void journal_recovered_fn(const struct qmpsnap_error *err, void *data);
 
 /* The way to the monitor where the journal's isn't to be taken: QEMU greets a connection that was

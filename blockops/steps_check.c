@@ -26,14 +26,14 @@ static void tell_found(struct qmpsnap_snapshot *s)
 
 	if (scratch_file_room(s, &room, &err)) {
 		units_format_size(room_text, room);
-		(void)snprintf(line, sizeof(line), "check: %s may be taken in %.400s", room_text,
+		(void)snprintf(line, sizeof(line), "found: %s may be taken in %.400s", room_text,
 			scratch_file_folder(s));
 		snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
 	}
 	if (!s->store || !s->store->ops->check)
 		return;
 	(void)snprintf(
-		line, sizeof(line), "check: %.400s takes images", qmpsnap_store_spec(s->store));
+		line, sizeof(line), "found: %.400s takes images", qmpsnap_store_spec(s->store));
 	snapshot_tell(s, QMPSNAP_EVENT_PLAN, line);
 }
 

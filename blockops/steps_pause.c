@@ -199,6 +199,8 @@ static void on_unpaused(struct json_object *result, const struct qmpsnap_error *
 	}
 	if (!err)
 		pause_over(s);
+	else if (!snapshot_qemu_is_gone(s))
+		record_still_stopped(s);
 	flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
 }
 

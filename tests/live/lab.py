@@ -95,9 +95,10 @@ class Disk:
 class Guest:
     """A QEMU process; `monitor` is the test's own, `address` is where the tool connects."""
 
-    def __init__(self, disks, name="lab", paused=False, job=None, options=(), agent=False):
+    def __init__(self, disks, name="lab", paused=False, job=None, options=(), agent=False,
+                 pass_fds=()):
         self.disks, self.name, self.job, self.paused = disks, name, job, paused
-        self.options = list(options)
+        self.options, self.pass_fds = list(options), pass_fds
         self.agent = agent  # a guest agent runs in it, behind qga.sock
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-live-"))
         self.store = self.folder / "store"
@@ -132,7 +133,7 @@ class Guest:
             command.append("-S")
         with open(self.folder / "qemu.log", "wb") as log:
             self._process = subprocess.Popen(command + self.options, stdin=subprocess.DEVNULL,
-                                             stdout=log, stderr=log)
+                                             stdout=log, stderr=log, pass_fds=self.pass_fds)
         self.monitor = self._connect()
 
     def _boot(self):

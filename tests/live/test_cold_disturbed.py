@@ -166,7 +166,7 @@ class FaultTest(ColdTest):
         self.assert_done(planned)
         steps = [event["step"].split(":")[0] for event in planned.events
                  if event["event"] == "step" and event["phase"] == "plan"]
-        steps = [step for step in steps if not step.startswith(("disk ", "method "))]
+        steps = [step for step in steps if not step.startswith(("disk ", "method ", "found"))]
         self.assertIn("copy", steps)
         for when in ("before", "after"):
             for step in steps:

@@ -37,7 +37,7 @@ class KillTest(LabTest):
         self.assert_done(started)
         names = [event["step"].split(":")[0] for event in started.events
                  if event["event"] == "step" and event["phase"] == "plan"]
-        return [name for name in names if not name.startswith(("disk ", "method "))]
+        return [name for name in names if not name.startswith(("disk ", "method ", "found"))]
 
     def faulty(self, guest, fault, argument, guard=GUARD):
         """Runs to its end, and to that of its guard, which holds the same standard error."""

@@ -114,7 +114,7 @@ class Preflight(FailureTest):
         started = self.traced.snapshot("--dry-run")
         self.assert_done(started)
         found = [event["step"] for event in started.events if event["event"] == "step"]
-        self.assertIn(f"check: dir:{self.traced.store} takes images", found)
+        self.assertIn(f"found: dir:{self.traced.store} takes images", found)
         self.assertTrue(any("may be taken in" in line for line in found), found)
         self.assertFalse(self.traced.store.exists())
 
