@@ -15,7 +15,8 @@ import tool
 from lab import MIB, Disk
 from test_failures import REFUSED, STORE, FailureTest
 
-ONLY_LOOKS = re.compile(r"(query-|x-debug-query-|device-list-properties|qom-list|qom-get|qmp_capabilities)")
+ONLY_LOOKS = re.compile(
+    r"(query-|x-debug-query-|device-list-properties|qom-list|qom-get|qmp_capabilities)")
 
 
 class Closed(http.server.BaseHTTPRequestHandler):
@@ -45,8 +46,8 @@ class Preflight(FailureTest):
         before = guest.state()
         said = len(guest.log())
         started = tool.Tool("snapshot", "--json", "--qmp", guest.address, "--to",
-                            store or f"dir:{guest.store}", *(scratch or ("--scratch", guest.scratch)),
-                            *args, env={**guest.tool_env(), **(env or {})})
+                            store or f"dir:{guest.store}",
+                            *(scratch or ("--scratch", guest.scratch)), *args, env={**guest.tool_env(), **(env or {})})
         self.addCleanup(started.kill)
         error = self.assert_failed(started, code)
         commands = re.findall(r'"execute": "([^"]+)"', guest.log()[said:])
@@ -63,8 +64,8 @@ class Preflight(FailureTest):
             self.skipTest("mounting needs root")
         folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-mount-"))
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=1M", "qmpsnap", folder],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=1M", "qmpsnap",
+                               folder], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             self.skipTest(f"no tmpfs: {done.stderr.strip()}")
         self.addCleanup(subprocess.run, ["umount", "--lazy", folder], check=True)
