@@ -43,7 +43,8 @@ def run_once(lab, binary, cell, config):
     outcome.met = run.met
     if not run.met:
         judge_undisturbed(lab, config, run, outcome.complaints)
-        config.avoids.add(cell.step)
+        if not outcome.complaints:
+            config.avoids.add(cell.step)
         return outcome
     judge_run(cell, run, outcome.complaints)
     if not config.offline and cell.fault != "kill-both":
