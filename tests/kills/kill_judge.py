@@ -54,6 +54,8 @@ def run_once(lab, binary, cell, config):
         judge_guest(lab, outcome.complaints)
         judge_rest(lab, outcome.complaints)
     judge_files(lab, cell, config, run, outcome.complaints)
+    if any("Sanitizer" in each.stderr for each in outcome.runs):
+        outcome.complaints.append("a sanitizer complains")
     spoiled = any(each.spoiled for each in outcome.runs)
     if cell.undo_fails and not spoiled and not cell.why_not:
         cell.why_not = "its undo asks for nothing that could fail"
