@@ -41,6 +41,8 @@ static void checked(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
 {
 	if (!err && s->dry_run)
 		tell_found(s);
+	else if (!err)
+		snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_snapshot");
 	flow_done(&s->flow, err);
 }
 

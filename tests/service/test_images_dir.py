@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of images in a folder: list, show, delete, download, verify, restore, rotation."""
 import json
+import os
 import pathlib
+import shutil
 import subprocess
 import time
 import unittest
@@ -119,6 +121,19 @@ class Images(FolderTest):
         done = self.images("verify", "--deep", record["id"], code=5)
         self.assertIn("checking image", done.result["error"]["message"])
         self.assert_no_files()
+
+    def test_limits(self):
+        """qemu-img gets little time and memory for what came out of a store."""
+        self.snapshot()
+        tools, seen = self.folder / "bin", self.folder / "seen"
+        tools.mkdir()
+        script = tools / "qemu-img"
+        script.write_text("#!/bin/bash\n{ ulimit -t; ulimit -v; } >" + f"'{seen}'\n"
+                          + f"exec {shutil.which('qemu-img')} \"$@\"\n", "ascii")
+        script.chmod(0o755)
+        self.images("verify", "--deep", env={"PATH": f"{tools}:{os.environ['PATH']}"})
+        seconds, kib = map(int, seen.read_text().split())
+        self.assertEqual((seconds // 60, kib), (1, 2 << 20))
 
     def test_delete(self):
         first, second = self.snapshot(), self.snapshot()

@@ -105,6 +105,10 @@ class IntoGlance(SetTest):
             with self.subTest(store=name):
                 started = guest.snapshot(*(["--store", name] if name else []), store=self.url)
                 self.assert_done(started)
+                self.assertEqual([event["state"] for event in started.events
+                                  if event["event"] == "state"],  # as Nova's task states
+                                 ["image_snapshot_pending", "image_snapshot",
+                                  "image_pending_upload", "image_uploading"])
                 ids = {image["id"] for image in started.result["images"]}
                 here = {path.name for path in (self.service.state / folder).iterdir()}
                 other = self.service.state / ("store" if folder == "slow" else "slow")
@@ -288,6 +292,9 @@ class IntoObjects(SetTest):
                     self.assertLess(time.monotonic(), deadline, started.describe())
                     time.sleep(0.1)
                 started.kill()
+                (journal,) = guest.journals()
+                for key in ("ST_KEY", "AWS_SECRET_ACCESS_KEY"):
+                    self.assertNotIn(f'"{self.swift.exports[key]}"', journal.read_text())
                 time.sleep(1)  # what is on its way still arrives
                 self.assertTrue(self.swift.objects())
                 code, out, stderr = tool.run("recover", "--all", env=guest.tool_env())
