@@ -2,12 +2,15 @@
 #include "upload/s3.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "upload/answer.h"
 #include "upload/xml.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MOST_BEGUN = 3 /* uploads of an image, while answers are lost */ };
 
 static struct s3_image *s3_image(struct store_image *image)
 {
@@ -16,11 +19,27 @@ static struct s3_image *s3_image(struct store_image *image)
 
 /* ---- create ------------------------------------------------------------------------------- */
 
+static void begin(struct s3_image *image);
+
+/* Nobody else's can be under the key, whose end is a UUID. */
+static void swept(const struct qmpsnap_error *err, void *data)
+{
+	if (err)
+		log_line(QMPSNAP_LOG_WARNING, "%s; an upload that is never completed may be left",
+			err->message);
+	begin(data);
+}
+
 static void created(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct s3_image *image = data;
 	struct qmpsnap_error wrong;
 
+	/* A try whose answer was lost may have begun one, too, which would stay for ever. */
+	if (!err && image->o.call.doubtful && image->n_begun < MOST_BEGUN) {
+		s3_remove(&image->removal, image->store, &image->o.names, NULL, swept, image);
+		return;
+	}
 	if (!err) {
 		xml_get(reply->body, reply->body_len, "InitiateMultipartUploadResult/UploadId",
 			image->upload_id, sizeof(image->upload_id));
@@ -40,6 +59,21 @@ static void created(const struct qmpsnap_error *err, const struct http_reply *re
 	object_image_end(err, image);
 }
 
+static void begin(struct s3_image *image)
+{
+	const struct remote_request request = {.method = "POST",
+		.path = image->path,
+		.headers = {"Content-Type: application/octet-stream"},
+		.body = "",
+		.doing = object_image_doing(&image->o, "beginning the upload of"),
+		.expect = {200}};
+
+	(void)snprintf(image->path, sizeof(image->path), "%s?uploads=", image->data_path);
+	image->n_begun++;
+	image->o.maybe_there = true;
+	remote_send(&image->o.call, &image->store->remote, &request, created, image);
+}
+
 static struct store_image *create(struct qmpsnap_store *base, const struct store_image_spec *spec,
 	store_done_fn *done, void *data, struct qmpsnap_error *err)
 {
@@ -53,15 +87,7 @@ static struct store_image *create(struct qmpsnap_store *base, const struct store
 	object_path(image->data_path, image->o.names.data);
 	(void)snprintf(image->o.base.location, sizeof(image->o.base.location), "s3://%s/%s",
 		store->bucket, image->o.names.data);
-	(void)snprintf(image->path, sizeof(image->path), "%s?uploads=", image->data_path);
-	image->o.maybe_there = true;
-	const struct remote_request request = {.method = "POST",
-		.path = image->path,
-		.headers = {"Content-Type: application/octet-stream"},
-		.body = "",
-		.doing = object_image_doing(&image->o, "beginning the upload of"),
-		.expect = {200}};
-	remote_send(&image->o.call, &store->remote, &request, created, image);
+	begin(image);
 	return &image->o.base;
 }
 

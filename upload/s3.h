@@ -76,6 +76,7 @@ struct s3_image {
 	struct object_image o;
 	struct s3_store *store;
 	char data_path[OBJECT_URL_BYTES], path[S3_PATH_BYTES];
+	unsigned n_begun; /* uploads */
 	bool only_upload; /* there is no other than upload_id */
 	char upload_id[S3_ID_BYTES], upload_id_url[S3_ID_URL_BYTES];
 	struct s3_removal removal;

@@ -286,7 +286,7 @@ START_TEST(test_refused)
 }
 END_TEST
 
-/* Who begins an upload whose answer is lost has two of them. */
+/* Who begins an upload whose answer is lost may have two of them: both are aborted. */
 START_TEST(test_doubtful_upload)
 {
 	struct fake_exchange script[] = {
@@ -301,11 +301,39 @@ START_TEST(test_doubtful_upload)
 		{ABORT "a%26b ", .status = 204},
 		{LIST, .status = 200, .body = "<ListMultipartUploadsResult/>"},
 		{"DELETE " KEY " ", .status = 404},
+		BEGIN,
+		{"DELETE " JSON " ", .status = 404},
+		{ABORT "up%2B1%2F%3D ", .status = 204},
+		{"DELETE " KEY " ", .status = 404},
 	};
 
-	start(script, 7);
+	start(script, 11);
 	ck_assert_int_eq(err.code, QMPSNAP_OK);
 	ck_assert(kit_discard(&loop, image, &err));
+	finish();
+}
+END_TEST
+
+/* It goes on where they can't be listed, but not for ever. */
+START_TEST(test_always_doubtful)
+{
+	struct fake_exchange script[] = {
+		{"POST " KEY "?uploads= ", .how = FAKE_HANG_UP},
+		BEGIN,
+		{"DELETE " JSON " ", .status = 404},
+		{LIST, .status = 403},
+		{"DELETE " KEY " ", .status = 404},
+		{"POST " KEY "?uploads= ", .how = FAKE_HANG_UP},
+		BEGIN,
+		{"DELETE " JSON " ", .status = 404},
+		{LIST, .status = 403},
+		{"DELETE " KEY " ", .status = 404},
+		{"POST " KEY "?uploads= ", .how = FAKE_HANG_UP},
+		BEGIN,
+	};
+
+	start(script, 12);
+	ck_assert_msg(err.code == QMPSNAP_OK, "%s", err.message);
 	finish();
 }
 END_TEST
@@ -379,6 +407,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_lost_completion);
 	tcase_add_test(tcase, test_refused);
 	tcase_add_test(tcase, test_doubtful_upload);
+	tcase_add_test(tcase, test_always_doubtful);
 	tcase_add_test(tcase, test_left);
 	tcase_add_test(tcase, test_no_s3);
 	tcase_add_loop_test(tcase, test_stop, 0, 3);
