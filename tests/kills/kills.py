@@ -109,7 +109,8 @@ def report(cells, matrix, seconds):
     run = len(matrix.ran) - sum(cell.why_not is not None for cell in matrix.ran
                                 if cell not in matrix.failed)
     for reason, names in sorted(reasons.items()):
-        print(f"no sense, {reason}: {', '.join(names)}")
+        steps = dict.fromkeys(name.rsplit(": ", 1)[0] for name in names)
+        print(f"no sense, {reason}: {', '.join(steps)}")
     left = len(matrix.cells)
     if matrix.broken:
         print("FAILED: not all cells were run")
