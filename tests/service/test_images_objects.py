@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of images in a bucket and in a container of a real Swift."""
+import concurrent.futures
 import unittest
 import urllib.request
 
@@ -44,6 +45,15 @@ class ObjectShelf:
         self.images("delete", second["set"])
         self.assertEqual(SWIFT.objects(), {f"/{BUCKET}/no-image.json"})
         self.assert_no_files("x.qcow2", "y.raw")
+
+    def test_pages(self):
+        """Images on either side of more names than a page has."""
+        sets = [self.snapshot(guest=guest) for guest in ("a", "z")]
+        folder = self.image_path(sets[0]["images"][0]).rpartition("/")[0]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            made = pool.map(lambda n: SWIFT.call("PUT", f"{folder}/m{n:04}")[0], range(505))
+            self.assertEqual(set(made), {201})
+        self.assertEqual(self.sets(), [one["set"] for one in sets])
 
     def test_damaged(self):
         image = self.snapshot("--format", "raw")["images"][0]
