@@ -34,7 +34,7 @@ def tearDownModule():
 
 class ObjectTest(unittest.TestCase):
     """What both ways have in common; the rest is the subclass's."""
-    spec = data_path = final_path = part = None
+    spec = data_path = final_path = requests = part = None
     container = BUCKET
 
     def env(self, url=None):
@@ -101,6 +101,20 @@ class ObjectTest(unittest.TestCase):
                 self.assert_stored(self.faulty(rule))
                 self.assertEqual(rule.times, 0)
                 swift.clear()
+
+    def test_once(self):
+        """Each request meets each fault that passes: all of the image is there, and nothing else."""
+        for method, path in self.requests:
+            for fault in ({"fault": "cut"}, {"fault": "reset"}, {"fault": "lose"},
+                          {"fault": "shorten", "at": 20},
+                          {"fault": "status", "status": 503}):
+                with self.subTest(method=method, path=path, **fault):
+                    swift.clear()
+                    rule = Rule(method, path, **fault)
+                    done = self.faulty(rule, size=self.part + 1001)
+                    self.assertEqual(rule.times, 0)
+                    self.assert_stored(done, self.part + 1001)
+                    self.assertEqual(len(swift.objects()), 4)  # and two parts
 
     def test_lost_completion(self):
         method, path = self.final_path
@@ -198,6 +212,8 @@ class S3(ObjectTest):
     mismatch = ("BadDigest",)
     data_path = r"partNumber="
     final_path = ("POST", r"\?uploadId=")
+    requests = (("POST", r"\?uploads="), ("PUT", "partNumber=1&"), ("PUT", "partNumber=2&"),
+                final_path, ("HEAD", r"\.raw$"), ("PUT", r"\.json$"))
 
     def env(self, url=None):
         return {"AWS_ENDPOINT_URL_S3": url or swift.url,
@@ -260,6 +276,9 @@ class SwiftV1(ObjectTest):
     mismatch = ("422",)
     data_path = r"pics_segments/.*\.raw/"
     final_path = ("PUT", "multipart-manifest=put")
+    requests = (("GET", "/auth/v1.0"), ("HEAD", "/pics$"), ("HEAD", "/pics_segments$"),
+                ("PUT", r"\.raw/00000001"), ("PUT", r"\.raw/00000002"), final_path,
+                ("HEAD", r"\.raw$"), ("PUT", r"\.json$"))
 
     def env(self, url=None):
         auth = swift.exports["ST_AUTH"]
