@@ -155,8 +155,9 @@ class Stage:
         except OSError:
             return []
 
-    def guard_pid(self):
-        return next((pid for pid, name in self.children() if name.startswith("qmpsnap-g")), 0)
+    def guard_pid(self, children=None):
+        children = self.children() if children is None else children
+        return next((pid for pid, name in children if name.startswith("qmpsnap-g")), 0)
 
     def hunt(self):
         """A program beside the main process dies as soon as there is one."""
@@ -181,14 +182,15 @@ class Stage:
         if int(writes):
             at = self.place[1] if self.place[0] == "begin" else None
             self.outcome.writes[at] = self.outcome.writes.get(at, 0) + int(writes)
-        if any(name.startswith("qemu-") for _, name in self.children()):
+        children = self.children()
+        if any(name.startswith("qemu-") for _, name in children):
             self.outcome.children |= {self.place[1], step}
         self.place = (phase, step)
         self.outcome.order.append((role, phase, step))
         if self.hunting and phase != "begin":
             self.hunting = None
         self.ask_qemu({"order": "place", "phase": phase, "step": step, "main": self.main.pid,
-                       "guard": self.guard_pid() if role == "main" else 0})
+                       "guard": self.guard_pid(children) if role == "main" else 0})
         answer = b"-"
         for fault in self.faults:
             if fault.channel == "announcement" and fault.counts(self.place, fault.channel, True):

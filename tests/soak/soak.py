@@ -53,7 +53,7 @@ def take(guest, options, kill_after_s):
     started = start(guest, options)
     if kill_after_s is not None:
         time.sleep(kill_after_s)
-        started.send_signal(signal.SIGKILL)
+        os.kill(started.pid, signal.SIGKILL)  # not send_signal(), which would wait for it
     stderr = started.stderr.read().decode(errors="replace")
     started.stderr.close()
     _, status, usage = os.wait4(started.pid, 0)
@@ -98,8 +98,13 @@ def soak(guest, count, chance):
                 complaints.append(f"snapshot {number}: {bad} wrong or lost writes in the image")
         elif code == -signal.SIGKILL and kill_after_s is not None:
             killed += 1
+            if guest.store.exists() and guest.published():  # killed when all was done
+                bad = judge_image(guest, before)
+                if bad:
+                    complaints.append(f"snapshot {number}: {bad} wrong or lost writes")
             for path in guest.store.iterdir() if guest.store.exists() else ():
                 complaints.append(f"snapshot {number}: {path.name} is left")
+                path.unlink()
         else:
             complaints.append(f"snapshot {number} {options}: exit code {code}: {stderr}")
         if guest.state() != state or guest.nbd_server_stands():

@@ -62,8 +62,7 @@ static bool take(struct json_object *record, void *data)
 	(void)data;
 	if (!text)
 		return false;
-	(void)strncat(taken, text, sizeof(taken) - strlen(taken) - 2);
-	(void)strcat(taken, ".");
+	(void)snprintf(taken + strlen(taken), sizeof(taken) - strlen(taken), "%s.", text);
 	return true;
 }
 
