@@ -108,6 +108,8 @@ void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, 
 		.self = self,
 		.end = end,
 		.watch = watch,
+		.ready = f->ready,
+		.spoilt = f->spoilt,
 		.err = *why,
 		.unwinding = true};
 	pump(f);
@@ -130,12 +132,15 @@ void flow_release(struct flow *f)
 		pump(f);
 }
 
-/* Lack of memory passes: what lacked it is undone once more. */
+/* Lack of memory passes: what lacked it, or what was lost on the way, is undone once more. */
 static void undone(struct flow *f, const struct qmpsnap_error *err)
 {
 	const bool failed = err && err->code != QMPSNAP_OK;
 
-	if (failed && err->code == QMPSNAP_INTERNAL && !f->again) {
+	const bool lacked =
+		(failed && err->code == QMPSNAP_INTERNAL) || (f->spoilt && f->spoilt(f->self));
+
+	if (lacked && !f->again) {
 		f->again = true;
 		f->at++;
 		return;

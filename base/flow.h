@@ -27,6 +27,10 @@ typedef void flow_watch_fn(void *self, enum qmpsnap_phase phase, const struct fl
  * flow_undo_ready(), later. */
 typedef bool flow_ready_fn(struct flow *f, void *self);
 
+/* Asked right after each undo: whether it has lost what `ready` can get again.  It is undone once
+ * more then. */
+typedef bool flow_spoilt_fn(const void *self);
+
 /* The end of everything, undos included.  May free the struct that holds the flow. */
 typedef void flow_end_fn(struct flow *f, void *self);
 
@@ -53,12 +57,13 @@ struct flow {
 	flow_end_fn *end;
 	flow_watch_fn *watch; /* may be NULL */
 	flow_ready_fn *ready; /* NULL; the owner may set it while the flow runs */
+	flow_spoilt_fn *spoilt; /* the same */
 	struct qmpsnap_error err; /* the first failure; code OK: none */
 	struct qmpsnap_error undo_err; /* the first failure among the undos, */
 	unsigned n_undo_errs; /* of so many */
 	bool unwinding, busy, pumping, held;
 	bool asked; /* the undo under way has its `ready` */
-	bool again; /* the undo under way is its second, after an INTERNAL error */
+	bool again; /* the undo under way is its second */
 };
 
 /* Runs the whole table; `f` may hold garbage. */
@@ -70,7 +75,7 @@ void flow_run(struct flow *f, const struct flow_step *steps, size_t n_steps, voi
 void flow_go_on_with(struct flow *f, const struct flow_step *steps, size_t n_steps);
 
 /* Only undoes, from the last step backwards, as after the failure `why`: for whoever takes over
- * from a dead process. */
+ * from a dead process.  f->ready and f->spoilt stay as they are. */
 void flow_unwind(struct flow *f, const struct flow_step *steps, size_t n_steps, void *self,
 	flow_end_fn *end, flow_watch_fn *watch, const struct qmpsnap_error *why);
 

@@ -180,6 +180,7 @@ struct qmpsnap_snapshot {
 	bool by_paths; /* no descriptor can be passed to QEMU, over TCP: it gets paths */
 	bool released; /* the monitor was given up, and isn't ours again */
 	bool regained; /* a monitor that QEMU had closed was asked for anew */
+	void (*regain_then)(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err);
 	int lost_pid; /* the QEMU that closed it; 0: unknown */
 	bool out_of_reach; /* it couldn't be had again: QEMU may still use what is ours */
 
@@ -198,7 +199,7 @@ struct qmpsnap_snapshot {
 	bool delete_refused; /* of an export */
 	char *server_folder; /* holds the NBD socket until the connections stand */
 	int listen_fd;
-	unsigned retake_ms; /* the back-off of taking a released monitor again */
+	unsigned retake_ms; /* the back-off of taking a released or lost monitor again */
 	bool stopped; /* our `stop` may stand without its `cont` */
 	bool continuing; /* our `cont` was sent */
 	unsigned n_refused_conts; /* by QEMU, in the undo */

@@ -32,6 +32,10 @@ bool monitor_reaches(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
 /* steps_regain.c: a monitor that QEMU has closed, had again for the undo */
 flow_ready_fn monitor_regain;
+flow_spoilt_fn monitor_is_lost;
+/* The same in the middle of an undo, while our `stop` stands: `then` fires once, later, with what
+ * is the undo's error.  False: there is nothing to wait for. */
+bool monitor_regain_in_pause(struct qmpsnap_snapshot *s, diagnosed_fn *then);
 
 /* steps_check.c: whether there is room, and whether the store would take the images; touches
  * nothing, so a dry run does it too */

@@ -65,6 +65,7 @@ void monitor_open(struct flow *f, void *self)
 	struct qmpsnap_error err;
 
 	f->ready = monitor_regain;
+	f->spoilt = monitor_is_lost;
 	s->monitor_fd = -1;
 	if (!monitor_connect(s, &options, on_ready, &err))
 		flow_done(f, &err);

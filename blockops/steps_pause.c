@@ -182,11 +182,22 @@ static void unpause_again(struct qmpsnap_snapshot *s)
 	guest_unpause(&s->flow, s);
 }
 
+/* Lost in the middle of it; or QEMU has ended. */
+static void on_regained(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	if (err || snapshot_qemu_is_gone(s))
+		flow_done(&s->flow, err);
+	else
+		guest_unpause(&s->flow, s);
+}
+
 static void on_unpaused(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
 	(void)result;
+	if (err && monitor_regain_in_pause(s, on_regained))
+		return;
 	if (pause_waits_on(s, err)) {
 		guest_unpause(&s->flow, s);
 		return;
@@ -209,6 +220,8 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 {
 	struct qmpsnap_snapshot *s = data;
 
+	if (err && monitor_regain_in_pause(s, on_regained))
+		return;
 	if (pause_waits_on(s, err)) {
 		guest_unpause(&s->flow, s);
 		return;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A monitor that was lost while QEMU lives (it closed the connection, or what came over it was no
- * QMP) is connected to anew for the undo, once: what of ours stands in QEMU would stay there, and
- * the guest might stay paused. */
+ * QMP) is connected to anew for the undo: what of ours stands in QEMU would stay there, and the
+ * guest might stay paused.  Once; but while our `stop` stands as often as it takes, until QEMU has
+ * ended. */
 #include "base/log.h"
 #include "blockops/steps.h"
 
@@ -14,14 +15,19 @@ enum {
 	REGAIN_MS = 10000,
 	DYING_MS = 3000, /* a process that ends closes its sockets before it is gone */
 	LOOK_MS = 100,
+	LONGEST_PAUSE_MS = 2000, /* between tries in a pause, */
+	HOLDING_MS = 1000, /* during which the guard hears that this process hasn't hung */
 };
+
+static void attempt(struct qmpsnap_snapshot *s);
 
 /* Nothing of ours is in QEMU before the guard's step, nor, but for a pause, once the copies are
  * made. */
 static bool is_needed(const struct qmpsnap_snapshot *s)
 {
-	return s->qmp && qmp_is_lost(s->qmp) && !s->regained && (!s->detached || s->stopped) &&
-	       s->address.kind != QMP_FD && s->flow.at > method_step_index(s->table, "guard");
+	return s->qmp && qmp_is_lost(s->qmp) && (!s->regained || s->stopped) &&
+	       (!s->detached || s->stopped) && s->address.kind != QMP_FD &&
+	       s->flow.at > method_step_index(s->table, "guard");
 }
 
 static bool is_gone(const struct qmpsnap_snapshot *s)
@@ -31,20 +37,68 @@ static bool is_gone(const struct qmpsnap_snapshot *s)
 	return s->lost_pid > 0 && kill(s->lost_pid, 0) < 0 && errno == ESRCH;
 }
 
+/* Where QEMU's end will be seen, whoever listens for it. */
+static bool goes_on(const struct qmpsnap_snapshot *s)
+{
+	return s->stopped && identity_is_known(&s->qemu) && !s->qemu.socket;
+}
+
+static void tell(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	snapshot_timer_stop(s);
+	s->regain_then(s, err);
+}
+
 static void fail(struct qmpsnap_snapshot *s, const struct qmpsnap_error *why)
 {
 	struct qmpsnap_error err;
 
 	error_set(&err, QMPSNAP_QEMU, "QEMU closed the monitor and can't be reached anew (%s)",
 		why->message);
-	flow_undo_ready(&s->flow, &err);
+	tell(s, &err);
 }
+
+static void look_whether_gone(struct qmpsnap_snapshot *s)
+{
+	const uint64_t waited_ms = (uv_hrtime() - s->wait_from_ns) / 1000000;
+
+	if (is_gone(s))
+		tell(s, NULL);
+	else if (waited_ms < DYING_MS)
+		snapshot_after(s, LOOK_MS, look_whether_gone);
+	else
+		fail(s, &s->disk_err);
+}
+
+static void attempt_failed(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	s->disk_err = *err;
+	if (is_gone(s)) {
+		tell(s, NULL);
+		return;
+	}
+	if (!goes_on(s)) {
+		s->wait_from_ns = uv_hrtime();
+		look_whether_gone(s);
+		return;
+	}
+	if (!s->retake_ms)
+		log_line(QMPSNAP_LOG_WARNING,
+			"QEMU closed the monitor, and the guest stands still: it is tried to reach "
+			"it anew for as long as its process %d lives; `cont` on another monitor "
+			"continues the guest, too (%s)",
+			(int)s->qemu.pid, err->message);
+	s->retake_ms = s->retake_ms ? s->retake_ms * 2 : LOOK_MS;
+	if (s->retake_ms > LONGEST_PAUSE_MS)
+		s->retake_ms = LONGEST_PAUSE_MS;
+	snapshot_after(s, s->retake_ms, attempt);
+}
+
+/* ---- Whether it is the same QEMU ---- */
 
 static void on_not_ours(void *data)
 {
-	struct qmpsnap_snapshot *s = data;
-
-	flow_undo_ready(&s->flow, NULL);
+	tell(data, NULL);
 }
 
 static bool holds_ours(const struct qmpsnap_snapshot *s, struct json_object *nodes)
@@ -69,23 +123,11 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 	if (err) {
 		fail(s, err);
 	} else if (holds_ours(s, result)) {
-		flow_undo_ready(&s->flow, NULL);
+		tell(s, NULL);
 	} else {
 		s->qmp = NULL;
 		qmp_close(qmp, on_not_ours, s);
 	}
-}
-
-static void look_whether_gone(struct qmpsnap_snapshot *s)
-{
-	const uint64_t waited_ms = (uv_hrtime() - s->wait_from_ns) / 1000000;
-
-	if (is_gone(s))
-		flow_undo_ready(&s->flow, NULL);
-	else if (waited_ms < DYING_MS)
-		snapshot_after(s, LOOK_MS, look_whether_gone);
-	else
-		fail(s, &s->disk_err);
 }
 
 static void on_ready(const struct qmpsnap_error *err, void *data)
@@ -93,15 +135,13 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 	struct qmpsnap_snapshot *s = data;
 
 	if (err) {
-		s->disk_err = *err;
-		s->wait_from_ns = uv_hrtime();
-		look_whether_gone(s);
+		attempt_failed(s, err);
 		return;
 	}
 	log_line(QMPSNAP_LOG_WARNING,
 		"the monitor's connection was lost, and made anew to undo what was done");
 	if (s->lost_pid && s->lost_pid == qmp_peer_pid(s->qmp)) {
-		flow_undo_ready(&s->flow, NULL);
+		tell(s, NULL);
 		return;
 	}
 	struct json_object *args = json_object_new_object();
@@ -109,25 +149,78 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, s);
 }
 
-bool monitor_regain(struct flow *f, void *self)
+/* ---- The tries ---- */
+
+static void say_holding(struct qmpsnap_snapshot *s)
+{
+	record_holding(s);
+	snapshot_after(s, HOLDING_MS, say_holding);
+}
+
+/* A new connection in place of the lost one, which is kept where there is none to be had. */
+static bool reconnect(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	const struct qmp_options options = {.handshake_ms = REGAIN_MS};
-	struct qmpsnap_snapshot *s = self;
 	struct qmp_client *lost = s->qmp;
-	struct qmpsnap_error err;
 
-	(void)f;
-	if (!is_needed(s))
-		return true;
-	s->regained = true;
-	s->lost_pid = qmp_peer_pid(lost);
-	if (is_gone(s))
-		return true;
 	qmp_unsubscribe(lost, &s->on_event);
-	if (!monitor_connect(s, &options, on_ready, &err)) { /* nobody listens: QEMU has ended */
+	if (!monitor_connect(s, &options, on_ready, err)) {
 		s->qmp = lost;
-		return true;
+		return false;
 	}
 	qmp_close(lost, NULL, NULL);
-	return false;
+	if (goes_on(s))
+		say_holding(s);
+	return true;
+}
+
+static void attempt(struct qmpsnap_snapshot *s)
+{
+	struct qmpsnap_error err;
+
+	record_holding(s);
+	if (!reconnect(s, &err))
+		attempt_failed(s, &err);
+}
+
+/* False: there is nothing to wait for, QEMU has ended. */
+static bool begin(struct qmpsnap_snapshot *s, diagnosed_fn *then)
+{
+	struct qmpsnap_error err;
+
+	s->regained = true;
+	s->regain_then = then;
+	s->retake_ms = 0;
+	s->lost_pid = qmp_peer_pid(s->qmp);
+	if (is_gone(s))
+		return false;
+	if (reconnect(s, &err))
+		return true;
+	if (!goes_on(s)) /* nobody listens */
+		return false;
+	attempt_failed(s, &err);
+	return true;
+}
+
+static void on_regained(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	flow_undo_ready(&s->flow, err);
+}
+
+bool monitor_regain(struct flow *f, void *self)
+{
+	(void)f;
+	return !is_needed(self) || !begin(self, on_regained);
+}
+
+bool monitor_is_lost(const void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+
+	return is_needed(s) && !is_gone(s);
+}
+
+bool monitor_regain_in_pause(struct qmpsnap_snapshot *s, diagnosed_fn *then)
+{
+	return s->stopped && is_needed(s) && begin(s, then);
 }

@@ -23,5 +23,7 @@ void unwind(struct qmpsnap_snapshot *s, const char *last_step, unwound_fn *unwou
 	s->unwound = unwound;
 	s->data = data;
 	s->is_guard = true;
+	s->flow.ready = monitor_regain;
+	s->flow.spoilt = monitor_is_lost;
 	flow_unwind(&s->flow, table->steps, n, s, on_end, snapshot_watch, &why);
 }

@@ -4,8 +4,9 @@
  * `stop-before STEP` and `stop-after STEP` send this process SIGKILL or SIGSTOP there; `gap MS`
  * waits between the switches of two disks and doesn't stop the guest, the negative control of
  * "several disks stand at one instant"; `no-watch -` lets the job flavour's scratch fill up; `stall
- * MS` gives a mirror up that soon.  The environment's FAULTY_METHOD, FAULTY_FLAVOUR, FAULTY_SPEED
- * and FAULTY_SCRATCH_LIMIT are options of the snapshot.
+ * MS` gives a mirror up that soon; `lose-after STEP` ends
+ * the monitor's connection there, and then stops.  The environment's FAULTY_METHOD, FAULTY_FLAVOUR,
+ * FAULTY_SPEED and FAULTY_SCRATCH_LIMIT are options of the snapshot.
  *
  *   faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD [QGA_ADDRESS]
  */
@@ -15,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 static int exit_code = QMPSNAP_INTERNAL;
 
@@ -37,6 +40,24 @@ static struct qmpsnap_store *open_store(
 	return qmpsnap_store_open(loop, spec, NULL, err);
 }
 
+static const char *monitor_path;
+
+/* All that is done here may be done in a handler (signal-safety(7)). */
+static void lose_monitor(int number)
+{
+	struct sockaddr_un peer;
+
+	(void)number;
+	for (int fd = 3; fd < 256; fd++) {
+		socklen_t size = sizeof(peer);
+		memset(&peer, 0, sizeof(peer));
+		if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0 &&
+			peer.sun_family == AF_UNIX && strcmp(peer.sun_path, monitor_path) == 0)
+			(void)shutdown(fd, SHUT_RDWR);
+	}
+	(void)raise(SIGSTOP);
+}
+
 static bool take_fault(struct snapshot_faults *faults, const char *fault, const char *argument)
 {
 	if (strcmp(fault, "kill-before") == 0)
@@ -47,6 +68,8 @@ static bool take_fault(struct snapshot_faults *faults, const char *fault, const 
 		*faults = (struct snapshot_faults){.signal = SIGSTOP, .before = argument};
 	else if (strcmp(fault, "stop-after") == 0)
 		*faults = (struct snapshot_faults){.signal = SIGSTOP, .after = argument};
+	else if (strcmp(fault, "lose-after") == 0)
+		*faults = (struct snapshot_faults){.signal = SIGUSR1, .after = argument};
 	else if (strcmp(fault, "gap") == 0)
 		*faults = (struct snapshot_faults){
 			.no_stop = true, .switch_gap_ms = (unsigned)strtoul(argument, NULL, 10)};
@@ -77,6 +100,8 @@ int main(int argc, char **argv)
 			stderr, "usage: faulty FAULT ARGUMENT QMP_ADDRESS STORE GUARD [QGA]\n");
 		return QMPSNAP_USAGE;
 	}
+	monitor_path = argv[3] + strcspn(argv[3], "/");
+	(void)signal(SIGUSR1, lose_monitor);
 	uv_loop_t *loop = uv_default_loop();
 	const struct qmpsnap_snapshot_options options = {.qmp_address = argv[3],
 		.zero_scan = QMPSNAP_ZERO_SCAN_ALWAYS, /* no step is left out */

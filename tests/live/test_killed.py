@@ -11,6 +11,7 @@ import unittest
 
 import tool
 from lab import MIB, Disk, LabTest
+from monitor import Monitor
 from tool import FAULTY, GUARD
 
 
@@ -299,6 +300,77 @@ class HungInThePause(KillTest):
         self.assert_nothing_left(guest, before)
         self.assert_no_image(guest)
         self.assertIn("all of it has been undone", stderr)
+
+
+class LostInThePause(KillTest):
+    """QEMU closes the monitor inside the pause, and another client is served for longer than any
+    handshake waits: the undo goes on for as long as QEMU lives."""
+
+    def setUp(self):
+        self.needs_filter()
+
+    def lose(self, guest, disturb):
+        main = self.start_stopping_after(guest, "instant", "lose-after")
+        other = None
+        try:
+            os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
+            other = Monitor(guest.folder / "tool.sock")
+            main.send_signal(signal.SIGCONT)
+            disturb(main)
+            self.assertEqual(guest.monitor.status(), "paused")
+            other.close()
+            _, stderr = main.communicate(timeout=60)
+        finally:
+            main.kill()
+            if other:
+                other.close()
+        return main.returncode, stderr
+
+    def test_the_undo_goes_on(self):
+        guest = self.two_disks()
+        before = guest.state()
+
+        def wait(main):
+            time.sleep(17)
+            self.assertIsNone(main.poll())
+        code, stderr = self.lose(guest, wait)
+        self.assertEqual(code, 4, stderr)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_the_guard_goes_on(self):
+        guest = self.two_disks()
+        before = guest.state()
+
+        def kill(main):
+            time.sleep(1)
+            main.kill()
+            time.sleep(16)
+        code, stderr = self.lose(guest, kill)
+        self.assertEqual(code, -signal.SIGKILL, stderr)
+        self.assertIn("all of it has been undone", stderr)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_qemu_ends(self):
+        guest = self.two_disks()
+
+        def end(main):
+            time.sleep(14)
+            self.assertIsNone(main.poll())
+            guest.kill()
+            _, stderr = main.communicate(timeout=20)
+            self.assertEqual(main.returncode, 4, stderr)
+        main = self.start_stopping_after(guest, "instant", "lose-after")
+        try:
+            os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
+            other = Monitor(guest.folder / "tool.sock")
+            self.addCleanup(other.close)
+            main.send_signal(signal.SIGCONT)
+            end(main)
+        finally:
+            main.kill()
+        self.assert_no_image(guest)
 
 
 class StoppedInTheUpload(KillTest):

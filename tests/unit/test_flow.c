@@ -109,6 +109,42 @@ static void any_end(struct flow *f, void *self)
 	n_ended++;
 }
 
+/* `self` counts down the undos that lose what they need. */
+static bool loses(const void *self)
+{
+	const unsigned *losses = self;
+
+	return *losses > 0;
+}
+
+static void undo_losing(struct flow *f, void *self)
+{
+	unsigned *losses = self;
+
+	count++;
+	*losses -= *losses > 0;
+	flow_done(f, NULL);
+}
+
+START_TEST(an_undo_that_lost_what_it_needs_is_run_once_more)
+{
+	static const struct flow_step steps[] = {{.undo = undo_losing, .when = UNDO_ALWAYS},
+		{.undo = undo_losing, .when = UNDO_ALWAYS}};
+	static const unsigned undos[] = {2, 2, 3, 3, 4};
+	struct qmpsnap_error why;
+
+	error_set(&why, QMPSNAP_QEMU, "gone");
+	for (unsigned losses = 0; losses <= 4; losses++) {
+		struct flow f = {.spoilt = loses};
+		unsigned left = losses;
+		count = n_ended = 0;
+		flow_unwind(&f, steps, 2, &left, any_end, NULL, &why);
+		ck_assert_uint_eq(n_ended, 1);
+		ck_assert_uint_eq(count, undos[losses]);
+	}
+}
+END_TEST
+
 START_TEST(an_undo_without_memory_is_run_once_more)
 {
 	static const struct flow_step steps[] = {
@@ -239,6 +275,7 @@ static Suite *suite(void)
 	tcase_add_test(t, an_empty_table_ends_well);
 	tcase_add_test(t, an_undo_waits_until_it_is_ready);
 	tcase_add_test(t, an_undo_without_memory_is_run_once_more);
+	tcase_add_test(t, an_undo_that_lost_what_it_needs_is_run_once_more);
 	tcase_add_test(t, applies_is_asked_again_before_the_undo);
 	tcase_add_test(t, a_watcher_may_cancel_at_the_beginning);
 	tcase_add_test(t, a_held_step_starts_when_released);

@@ -204,6 +204,8 @@ static void run(const struct scenario *scenario)
 	rig->scenario = *scenario;
 	rig->n_completions = 0;
 	rig->pending = false;
+	rig->flow.ready = NULL;
+	rig->flow.spoilt = NULL;
 	if (scenario->only_unwind)
 		flow_unwind(&rig->flow, steps, N_STEPS, rig, on_end, on_watch, &why);
 	else
