@@ -129,29 +129,40 @@ static void ask_for_token(struct keystone *k)
 
 /* ---- Versions ----------------------------------------------------------------------------- */
 
+static const struct version {
+	const char *name, *what;
+} identity_v3 = {"v3", "Keystone with the identity API v3"}, image_v2 = {"v2", "image API v2"};
+
+/* Whether what answered at `url` may have the version; else the login has ended.  There isn't
+ * always a list of versions to be had. */
+static bool has_version(struct keystone *k, const struct qmpsnap_error *err,
+	const struct http_reply *reply, const struct version *version, const char *url)
+{
+	struct qmpsnap_error mine;
+
+	if (keystone_call_ended(k))
+		return false;
+	if (err) {
+		keystone_failed(k, err);
+		return false;
+	}
+	struct json_object *json = answer_json(reply);
+	const int found = keystone_has_version(json, version->name);
+	(void)json_object_put(json);
+	if (reply->status >= 400 || found != 0)
+		return true;
+	error_set(&mine, QMPSNAP_STORE, "%s: there is no %s", url, version->what);
+	keystone_failed(k, &mine);
+	return false;
+}
+
 static void identity_discovered(
 	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct keystone *k = data;
-	struct json_object *json;
-	struct qmpsnap_error mine;
-	int found;
 
-	if (keystone_call_ended(k))
+	if (!has_version(k, err, reply, &identity_v3, k->cloud->auth_url))
 		return;
-	if (err) {
-		keystone_failed(k, err);
-		return;
-	}
-	json = answer_json(reply);
-	found = keystone_has_version(json, "v3");
-	(void)json_object_put(json);
-	if (reply->status < 400 && found == 0) {
-		error_set(&mine, QMPSNAP_STORE, "%s: there is no Keystone with the identity API v3",
-			k->cloud->auth_url);
-		keystone_failed(k, &mine);
-		return;
-	}
 	/* Where the list isn't given out, v3 is tried. */
 	(void)url_base(k->identity, k->cloud->auth_url);
 	(void)url_cut_version(k->identity);
@@ -176,25 +187,9 @@ static void service_discovered(
 	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct keystone *k = data;
-	struct json_object *json;
-	struct qmpsnap_error mine;
-	int found;
 
-	if (keystone_call_ended(k))
-		return;
-	if (err) {
-		keystone_failed(k, err);
-		return;
-	}
-	json = answer_json(reply);
-	found = keystone_has_version(json, "v2");
-	(void)json_object_put(json);
-	if (reply->status < 400 && found == 0) {
-		error_set(&mine, QMPSNAP_STORE, "%s: there is no image API v2", k->endpoint);
-		keystone_failed(k, &mine);
-	} else {
+	if (has_version(k, err, reply, &image_v2, k->endpoint))
 		finish(k);
-	}
 }
 
 /* An endpoint of the image service has its version in it, or else lists those that there are.

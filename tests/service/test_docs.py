@@ -114,11 +114,11 @@ class Objects(DocsTest):
 
     def test_s3(self):
         exports = self.swift.exports
+        key, secret = exports["AWS_ACCESS_KEY_ID"], exports["AWS_SECRET_ACCESS_KEY"]
         found = self.examples("store-s3.md", {
-            "AKIA...": exports["AWS_ACCESS_KEY_ID"],
-            "_access_key_id = backup": f"_access_key_id = {exports['AWS_ACCESS_KEY_ID']}",
-            "AWS_SECRET_ACCESS_KEY=...": f"AWS_SECRET_ACCESS_KEY={exports['AWS_SECRET_ACCESS_KEY']}",
-            "secret_access_key = ...": f"secret_access_key = {exports['AWS_SECRET_ACCESS_KEY']}",
+            "AKIA...": key, "AWS_SECRET_ACCESS_KEY=...": f"AWS_SECRET_ACCESS_KEY={secret}",
+            "_access_key_id = backup": f"_access_key_id = {key}",
+            "secret_access_key = ...": f"secret_access_key = {secret}",
             "eu-central-1": exports["AWS_REGION"], "https://s3.lab.example": self.swift.url,
             "ca_bundle = /etc/ssl/lab-ca.pem\n": "", "# ~/.aws/config\n":
             "# ~/.aws/config, mode 0600\n"})

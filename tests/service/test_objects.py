@@ -103,7 +103,7 @@ class ObjectTest(unittest.TestCase):
                 swift.clear()
 
     def test_once(self):
-        """Each request meets each fault that passes: all of the image is there, and nothing else."""
+        """Each request meets each fault that passes: the image is there, and nothing else."""
         for method, path in self.requests:
             for fault in ({"fault": "cut"}, {"fault": "reset"}, {"fault": "lose"},
                           {"fault": "shorten", "at": 20},
