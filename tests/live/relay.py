@@ -35,21 +35,27 @@ class Relay:
                 threading.Thread(target=run, args=(client, monitor), daemon=True).start()
 
     def _ask(self, client, monitor):
-        """One command a message, as qmpsnap sends them: its descriptors go with it."""
+        """Descriptors go with the last line of what is read: Linux reads no further than them."""
         try:
             while True:
                 data, fds, _, _ = socket.recv_fds(client, 1 << 20, 4)
                 if not data:
                     break
-                name = json.loads(data.lstrip(b"\xff") or b"{}").get("execute")
-                time.sleep(self._hold.pop(name, 0))
-                self.passed.append(name)
-                socket.send_fds(monitor, [data], fds)
-                for fd in fds:
-                    socket.close(fd)
+                lines = data.splitlines(keepends=True)
+                for line in lines[:-1]:
+                    self._pass(monitor, line, [])
+                self._pass(monitor, lines[-1], fds)
         except OSError:
             pass
         monitor.shutdown(socket.SHUT_RDWR)
+
+    def _pass(self, monitor, line, fds):
+        name = json.loads(line.lstrip(b"\xff") or b"{}").get("execute")
+        time.sleep(self._hold.pop(name, 0))
+        self.passed.append(name)
+        socket.send_fds(monitor, [line], fds)
+        for fd in fds:
+            socket.close(fd)
 
     @staticmethod
     def _answer(client, monitor):
