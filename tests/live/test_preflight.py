@@ -47,7 +47,8 @@ class Preflight(FailureTest):
         said = len(guest.log())
         started = tool.Tool("snapshot", "--json", "--qmp", guest.address, "--to",
                             store or f"dir:{guest.store}",
-                            *(scratch or ("--scratch", guest.scratch)), *args, env={**guest.tool_env(), **(env or {})})
+                            *(scratch or ("--scratch", guest.scratch)), *args,
+                            env={**guest.tool_env(), **(env or {})})
         self.addCleanup(started.kill)
         error = self.assert_failed(started, code)
         commands = re.findall(r'"execute": "([^"]+)"', guest.log()[said:])
@@ -78,7 +79,7 @@ class Preflight(FailureTest):
         for method in ("auto", "backup"):
             error = self.refused(STORE, "--method", method, store=f"glance:http://127.0.0.1:{port}")
             self.assertIn(f"127.0.0.1:{port}", error)
-        error = self.refused(STORE, "--dry-run", store=f"glance:http://127.0.0.1:{port}")
+        self.refused(STORE, "--dry-run", store=f"glance:http://127.0.0.1:{port}")
 
     def test_wrong_password(self):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Closed)
