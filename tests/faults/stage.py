@@ -72,14 +72,17 @@ class Stage:
             disks.append(str(path))
         return disks
 
-    def start_qemu(self, disks):
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def make_model(self, disks):
         model = Model(self.config.version, disks, self.config.status)
         for command, arguments in self.config.before:
             if command == "nbd-server-start":
                 model.server = -1
             else:
                 model.run(command, arguments)
+        return model
+
+    def start_qemu(self, disks):
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         faults = [fault for fault in self.faults if fault.channel in ("qmp", "agent", "nbd")]
         self.qemu_pid = os.fork()
         if self.qemu_pid == 0:
@@ -87,7 +90,7 @@ class Stage:
                 os.setsid()
                 self.control.close()
                 # Here: who listens is who a client takes for QEMU (SO_PEERCRED).
-                Qemu(model, self.folder, theirs, faults).serve()
+                Qemu(self.make_model(disks), self.folder, theirs, faults).serve()
             except BaseException:  # pylint: disable=broad-except
                 with open(self.folder / "qemu.log", "w", encoding="utf-8") as log:
                     traceback.print_exc(file=log)
