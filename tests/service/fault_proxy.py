@@ -120,9 +120,12 @@ class Exchange:
         if lines:
             self.server.sendall("\r\n".join(lines + ["Connection: close", "", ""])
                                 .encode("latin-1"))
+        at_once = self.breaks() and self.rule.at == 0
+        if at_once and not self.fault("half-close"):
+            self.strike()  # before an answer can pass
         back = threading.Thread(target=self.pass_back, daemon=True)
         back.start()
-        if self.breaks() and self.rule.at == 0:
+        if at_once:
             self.strike()
         if rest:
             self.pass_on(rest)
