@@ -109,28 +109,41 @@ static void close_handles(struct guard *guard)
 	uv_close((uv_handle_t *)&guard->timer, on_handle_closed);
 }
 
+static void tell_end(struct qmpsnap_error *err, int status)
+{
+	if (WIFSIGNALED(status))
+		error_set(err, QMPSNAP_INTERNAL, "the guard process was killed by signal %d",
+			WTERMSIG(status));
+	else
+		error_set(err, QMPSNAP_INTERNAL, "the guard process ended, with exit code %d",
+			WEXITSTATUS(status));
+}
+
 /* Its end of the socket is closed: it has ended, or is about to within its exit(). */
 static void on_gone(struct guard *guard)
 {
-	(void)waitpid(guard->pid, NULL, 0);
+	struct qmpsnap_error err;
+	int status = 0;
+
+	(void)waitpid(guard->pid, &status, 0);
 	guard->pid = 0;
 	uv_poll_stop(&guard->poll);
 	uv_timer_stop(&guard->timer);
 	if (guard->ending) {
 		close_handles(guard);
-	} else if (!guard->is_ready) {
-		struct qmpsnap_error err;
-		if (guard->is_late)
-			error_set(&err, QMPSNAP_DEADLINE, "the guard wasn't ready within %d s",
-				GUARD_READY_MS / 1000);
-		else
-			error_set(&err, QMPSNAP_INTERNAL, "the guard ended as it was started");
-		error_hint(&err, "--no-guard goes on without; a killed run then needs "
-				 "`qmpsnap recover`");
-		guard->ready(&err, guard->data);
-	} else {
-		guard->lost(guard->data);
+		return;
 	}
+	if (guard->is_late && !guard->is_ready)
+		error_set(&err, QMPSNAP_DEADLINE, "the guard wasn't ready within %d s",
+			GUARD_READY_MS / 1000);
+	else
+		tell_end(&err, status);
+	if (guard->is_ready) {
+		guard->lost(&err, guard->data);
+		return;
+	}
+	error_hint(&err, "--no-guard goes on without; a killed run then needs `qmpsnap recover`");
+	guard->ready(&err, guard->data);
 }
 
 static void on_readable(uv_poll_t *handle, int status, int events)

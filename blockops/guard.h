@@ -20,8 +20,8 @@ struct guard;
 
 /* The guard listens, or `err` says why it doesn't. */
 typedef void guard_ready_fn(const struct qmpsnap_error *err, void *data);
-/* It died although nobody told it to. */
-typedef void guard_lost_fn(void *data);
+/* It died although nobody told it to; `err` says how. */
+typedef void guard_lost_fn(const struct qmpsnap_error *err, void *data);
 typedef void guard_closed_fn(void *data);
 
 /* Starts the executable `path` (NULL: what guard_find() finds) with posix_spawn in a

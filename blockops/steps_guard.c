@@ -20,13 +20,11 @@ static void on_guard_ready(const struct qmpsnap_error *err, void *data)
 	flow_done(&s->flow, err);
 }
 
-static void on_guard_lost(void *data)
+static void on_guard_lost(const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
-	struct qmpsnap_error err;
 
-	error_set(&err, QMPSNAP_INTERNAL, "the guard process was killed");
-	flow_cancel(&s->flow, &err);
+	flow_cancel(&s->flow, err);
 }
 
 void guard_begin(struct flow *f, void *self)

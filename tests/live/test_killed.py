@@ -116,21 +116,6 @@ class KilledInMirror(Killed):
     METHOD = {"method": "mirror"}
 
 
-class SlowGuard(KillTest):
-    def test_it_hears_of_us_before_it_is_ready(self):
-        """The main process says every 2 s that it lives, also to a guard that is being started."""
-        guest = self.two_disks()
-        before = guest.state()
-        slow = guest.folder / "slow-guard"
-        slow.write_text(f'#!/bin/sh\nsleep 3\nexec {GUARD} "$@"\n')
-        slow.chmod(0o755)
-        code, stderr = self.faulty(guest, "kill-after", "export", slow)
-        self.assertEqual(code, -signal.SIGKILL, stderr)
-        self.assertIn("all of it has been undone", stderr)
-        self.assert_nothing_left(guest, before)
-        self.assert_no_image(guest)
-
-
 def lame_guard(guest):
     """A guard that only says that it is ready: killed too, before it could do anything."""
     path = guest.folder / "lame-guard"
