@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blockops/guest_lock.h"
 
+#include "base/log.h"
+#include "base/names.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,16 +55,23 @@ int guest_lock_open_folder(const char *path)
 	return folder;
 }
 
-/* Only to be locked, and so read-only: it may be another user's.  Without O_CREAT first, which the
- * sysctl fs.protected_regular refuses for files of others in such a folder (proc(5)). */
-static int open_file(int folder, const char *name)
-{
-	const int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-	const int fd = openat(folder, name, flags);
+/* ---- A file that is locked ---- */
 
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
-	return openat(folder, name, flags | O_CREAT | O_EXCL, 0644);
+/* Of the open file, and exclusive: only who may write to a file can have that, while flock(2) would
+ * let any reader have it. */
+static bool lock_file(int fd)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	return fcntl(fd, F_OFD_SETLK, &whole) == 0;
+}
+
+/* A shared one, which a reader may have, is none. */
+static bool is_locked(int fd)
+{
+	struct flock probe = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+
+	return fcntl(fd, F_OFD_GETLK, &probe) == 0 && probe.l_type == F_WRLCK;
 }
 
 /* Whether the file of that name is still the one that is open: who drops a lock removes it. */
@@ -89,58 +98,175 @@ static void read_holder(int fd, char holder[static GUEST_LOCK_HOLDER_BYTES])
 }
 
 /* For who finds it locked; it is of no importance otherwise. */
-static void write_holder(int folder, const char *name, const char *run)
+static void write_holder(int fd, const char *run)
 {
 	char text[GUEST_LOCK_HOLDER_BYTES];
-	const int fd =
-		openat(folder, name, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
 	const int len = snprintf(text, sizeof(text), "run %s, process %d of user %u\n", run,
 		(int)getpid(), (unsigned)geteuid());
-	(void)!write(fd, text, (size_t)len);
-	(void)close(fd);
+
+	if (ftruncate(fd, 0) == 0)
+		(void)!pwrite(fd, text, (size_t)len, 0);
 }
 
-/* 1, 0 as guest_lock_take(); -1 with errno; EAGAIN: try again. */
-static int try_lock(int folder, struct guest_lock *lock, const char *run, char *holder)
-{
-	const int fd = open_file(folder, lock->name);
+/* ---- This user's own file ---- */
 
-	if (fd < 0) {
-		if (errno == EEXIST)
+/* Without O_CREAT first, which the sysctl fs.protected_regular refuses for files of others in such
+ * a folder (proc(5)).  EAGAIN: it was made a moment ago. */
+static int open_own(int folder, const char *name)
+{
+	const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+	struct stat status;
+	int fd = openat(folder, name, flags);
+
+	if (fd < 0 && errno == ENOENT) {
+		fd = openat(folder, name, flags | O_CREAT | O_EXCL, 0644);
+		if (fd < 0 && errno == EEXIST)
 			errno = EAGAIN;
-		return -1;
+	} else if (fd < 0 && errno == EAGAIN) {
+		errno = EBUSY; /* somebody has a lease on it */
 	}
-	const bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+	if (fd < 0 ||
+		(fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid()))
+		return fd;
+	(void)close(fd);
+	errno = EEXIST;
+	return -1;
+}
+
+/* 1; 0: another run of this user has it; -1 with errno: the name can't be had; EAGAIN: try again.
+ */
+static int lock_own(int folder, struct guest_lock *lock, char *holder)
+{
+	const int fd = open_own(folder, lock->name);
+
+	if (fd < 0)
+		return -1;
+	const bool locked = lock_file(fd);
 	if (locked && still_stands(folder, lock->name, fd)) {
-		write_holder(folder, lock->name, run);
+		(void)fchmod(fd, 0644); /* whatever the umask is */
 		lock->fd = fd;
 		return 1;
 	}
-	if (!locked && errno == EWOULDBLOCK)
+	const bool is_held = !locked && is_locked(fd);
+	if (is_held)
 		read_holder(fd, holder);
-	const int errnum = locked ? EAGAIN : errno;
 	(void)close(fd);
-	errno = errnum;
-	return !locked && errnum == EWOULDBLOCK ? 0 : -1;
+	errno = locked ? EAGAIN : EBUSY;
+	return is_held ? 0 : -1;
+}
+
+/* Anybody can make a file of the name, which only its owner and root could remove, or lock it as a
+ * reader: then the name gets an end that can't be known beforehand. */
+static int lock_any_own(int folder, struct guest_lock *lock, const char *guest, char *holder)
+{
+	char end[NAME_RUN_BYTES];
+	int taken = -1;
+	bool is_plain = true;
+
+	for (int i = 0; i < TRIES && taken < 0; i++) {
+		if (!is_plain && !name_new_run(end))
+			break;
+		(void)snprintf(lock->name, sizeof(lock->name), "%s%u%s%s", guest,
+			(unsigned)geteuid(), is_plain ? "" : ".", is_plain ? "" : end);
+		taken = lock_own(folder, lock, holder);
+		is_plain = is_plain && errno == EAGAIN && i < TRIES / 2;
+	}
+	return taken;
+}
+
+/* ---- Files of others ---- */
+
+struct others {
+	const struct guest_lock *mine;
+	uid_t qemu; /* whom its process belongs to; or root */
+	char *holder;
+	char stranger[GUEST_LOCK_NAME_BYTES]; /* a file that counts for nothing */
+	uid_t stranger_uid;
+};
+
+static bool counts(const struct others *others, const struct stat *status)
+{
+	return status->st_uid == 0 || status->st_uid == geteuid() || status->st_uid == others->qemu;
+}
+
+/* Whether it is a lock that somebody holds. */
+static bool holds(struct others *others, int folder, const char *name)
+{
+	struct stat status;
+
+	if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	if (!counts(others, &status)) {
+		(void)snprintf(others->stranger, sizeof(others->stranger), "%s", name);
+		others->stranger_uid = status.st_uid;
+		return false;
+	}
+	const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0) {
+		(void)snprintf(others->holder, GUEST_LOCK_HOLDER_BYTES, "another run");
+		return errno == EACCES; /* just being made */
+	}
+	const bool is_held = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+			     counts(others, &status) && is_locked(fd);
+	if (is_held)
+		read_holder(fd, others->holder);
+	(void)close(fd);
+	return is_held;
+}
+
+/* `guest` is what all names of its locks begin with. */
+static bool others_hold(struct others *others, int folder, const char *guest)
+{
+	const int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = copy >= 0 ? fdopendir(copy) : NULL;
+	struct dirent *entry;
+	bool is_held = false;
+
+	while (list && !is_held && (entry = readdir(list))) {
+		if (strncmp(entry->d_name, guest, strlen(guest)) == 0 &&
+			strcmp(entry->d_name, others->mine->name) != 0)
+			is_held = holds(others, folder, entry->d_name);
+	}
+	if (list)
+		(void)closedir(list);
+	else if (copy >= 0)
+		(void)close(copy);
+	if (!is_held && others->stranger[0])
+		log_line(QMPSNAP_LOG_WARNING,
+			"%s/%s counts for nothing: it is user %u's, and a lock of this guest is "
+			"root's, its QEMU's user's or one's own",
+			FOLDER, others->stranger, (unsigned)others->stranger_uid);
+	return is_held;
+}
+
+/* First one's own, then a look at the others': so of two at once one sees the other. */
+static int take_in(int folder, struct guest_lock *lock, const struct identity *guest, char *holder)
+{
+	struct others others = {.mine = lock, .holder = holder};
+	char names[GUEST_LOCK_NAME_BYTES];
+
+	(void)snprintf(names, sizeof(names), "%d-%" PRIu64 "-%" PRIu64 ".", (int)guest->pid,
+		guest->started_ticks, guest->socket);
+	const int taken = lock_any_own(folder, lock, names, holder);
+	if (taken <= 0)
+		return taken;
+	if (!identity_owner(guest, &others.qemu))
+		others.qemu = 0;
+	if (!others_hold(&others, folder, names))
+		return 1;
+	guest_lock_drop(lock);
+	return 0;
 }
 
 int guest_lock_take(struct guest_lock *lock, const struct identity *guest, const char *run,
 	char holder[static GUEST_LOCK_HOLDER_BYTES], struct qmpsnap_error *err)
 {
 	const int folder = guest_lock_open_folder(FOLDER);
-	int taken = -1;
 
 	*lock = GUEST_LOCK_NONE;
-	(void)snprintf(lock->name, sizeof(lock->name), "%d-%" PRIu64 "-%" PRIu64, (int)guest->pid,
-		guest->started_ticks, guest->socket);
-	if (folder >= 0) {
-		errno = EAGAIN;
-		for (int i = 0; i < TRIES && taken < 0 && errno == EAGAIN; i++)
-			taken = try_lock(folder, lock, run, holder);
-	}
+	const int taken = folder >= 0 ? take_in(folder, lock, guest, holder) : -1;
+	if (taken > 0)
+		write_holder(lock->fd, run);
 	if (taken < 0) {
 		error_errno(err, QMPSNAP_REFUSED, errno, "the guest can't be locked in " FOLDER);
 		error_hint(err,
@@ -174,12 +300,12 @@ void guest_lock_close(struct guest_lock *lock)
 static void sweep_one(int folder, const char *name)
 {
 	struct stat status;
-	const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	const int fd = openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0)
 		return;
 	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
-		flock(fd, LOCK_EX | LOCK_NB) == 0 && still_stands(folder, name, fd))
+		lock_file(fd) && still_stands(folder, name, fd))
 		(void)unlinkat(folder, name, 0);
 	(void)close(fd);
 }

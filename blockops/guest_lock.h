@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * guest_lock.h - one run per guest: a lock file in /run/lock/qmpsnap, which all users of the host
- * share, named after QEMU's pid and start time.  Held by flock(2), so it ends with who holds it;
- * a guard holds it on through a duplicate.
+ * guest_lock.h - one run per guest: lock files in /run/lock/qmpsnap, which all users of the host
+ * share, named after QEMU's pid and start time and the user.  Held by a lock of the open file
+ * (F_OFD_SETLK, fcntl(2)), so it ends with who holds it; a guard holds it on through a duplicate.
+ *
+ * A file that is neither root's, nor of the user whose process QEMU is, nor of this user, is no
+ * lock: anybody can make one.
  */
 #ifndef BLOCKOPS_GUEST_LOCK_H
 #define BLOCKOPS_GUEST_LOCK_H
@@ -10,7 +13,7 @@
 #include "base/error.h"
 #include "qmp/identity.h"
 
-enum { GUEST_LOCK_NAME_BYTES = 72, GUEST_LOCK_HOLDER_BYTES = 96 };
+enum { GUEST_LOCK_NAME_BYTES = 96, GUEST_LOCK_HOLDER_BYTES = 96 };
 
 struct guest_lock {
 	int fd; /* -1: none */
@@ -27,7 +30,8 @@ struct guest_lock {
 int guest_lock_open_folder(const char *path);
 
 /* Takes the lock of `guest`, which must be known, for `run`.  1: it is ours; 0: another one has
- * it, and `holder` says who: "run k3j9..., process 4711 of user 0"; -1: *err (REFUSED). */
+ * it, and `holder` says who: "run k3j9..., process 4711 of user 0"; of runs of two users that begin
+ * at once both may hear that; -1: *err (REFUSED). */
 int guest_lock_take(struct guest_lock *lock, const struct identity *guest, const char *run,
 	char holder[static GUEST_LOCK_HOLDER_BYTES], struct qmpsnap_error *err);
 

@@ -111,6 +111,21 @@ bool identity_equals(const struct identity *a, const struct identity *b)
 	       a->socket == b->socket && strcmp(a->boot, b->boot) == 0;
 }
 
+/* The process's name, which comes before, has its newlines escaped: proc(5). */
+bool identity_owner(const struct identity *id, uid_t *owner)
+{
+	char path[48], text[1024];
+	char *end;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)id->pid);
+	const char *line = read_text(path, text, sizeof(text)) ? strstr(text, "\nUid:") : NULL;
+	if (!line)
+		return false;
+	(void)strtoul(line + strlen("\nUid:"), &end, 10); /* the real one */
+	*owner = (uid_t)strtoul(end, NULL, 10);
+	return true;
+}
+
 bool identity_is_alive(const struct identity *id)
 {
 	struct identity now;

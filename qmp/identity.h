@@ -35,6 +35,9 @@ static inline bool identity_is_known(const struct identity *id)
 /* The same QEMU.  False when either is unknown. */
 bool identity_equals(const struct identity *a, const struct identity *b);
 
+/* Whose process it is (its effective user); false: it has ended, or can't be seen. */
+bool identity_owner(const struct identity *id, uid_t *owner);
+
 /* Whether that very process still runs. */
 bool identity_is_alive(const struct identity *id);
 

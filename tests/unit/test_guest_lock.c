@@ -3,9 +3,12 @@
 #include "suite.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -74,6 +77,153 @@ START_TEST(what_a_dead_run_left_is_swept)
 	guest_lock_close(&again);
 	guest_lock_sweep();
 	ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+/* ---- What anybody can do in the folder ---- */
+
+#define LOCKS "/run/lock/qmpsnap"
+
+/* The beginning of the names of this process's locks, and one with an end. */
+static void path_of(char path[static 192], const char *end)
+{
+	const struct identity id = me();
+
+	(void)snprintf(path, 192, LOCKS "/%d-%" PRIu64 "-%" PRIu64 ".%s", (int)id.pid,
+		id.started_ticks, id.socket, end);
+}
+
+static int lock_as(const char *path, int flags, short type)
+{
+	struct flock whole = {.l_type = type, .l_whence = SEEK_SET};
+	const int fd = open(path, flags | O_CLOEXEC, 0644);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fd, F_OFD_SETLK, &whole), 0);
+	ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+	return fd;
+}
+
+/* The very name that this user's lock would have, made and locked by another one. */
+START_TEST(a_strangers_file_is_no_lock)
+{
+	const struct identity id = me();
+	struct guest_lock lock, again;
+	char taken[192], other[192];
+	const uid_t us[] = {0, 65534};
+
+	for (size_t i = 0; geteuid() == 0 && i < 2; i++) {
+		path_of(taken, i == 0 ? "0" : "65534");
+		path_of(other, "4711");
+		ck_assert_int_eq(seteuid(4711), 0);
+		const int first = lock_as(taken, O_RDWR | O_CREAT | O_EXCL, F_WRLCK);
+		const int second = lock_as(other, O_RDWR | O_CREAT | O_EXCL, F_WRLCK);
+		ck_assert_int_eq(seteuid(0), 0);
+		ck_assert_int_eq(seteuid(us[i]), 0);
+		ck_assert_int_eq(guest_lock_take(&lock, &id, "abcdefghij", holder, &err), 1);
+		ck_assert_int_eq(guest_lock_take(&again, &id, "second", holder, &err), 0);
+		ck_assert_int_eq(strncmp(holder, "run abcdefghij,", 15), 0);
+		guest_lock_drop(&lock);
+		ck_assert_int_eq(guest_lock_take(&lock, &id, "third", holder, &err), 1);
+		guest_lock_drop(&lock);
+		ck_assert_int_eq(seteuid(0), 0);
+		ck_assert_int_eq(unlink(taken) + unlink(other), 0);
+		(void)close(first);
+		(void)close(second);
+	}
+}
+END_TEST
+
+/* A link and a folder of that name, too. */
+START_TEST(a_name_that_no_lock_can_have)
+{
+	const struct identity id = me();
+	struct guest_lock lock;
+	char path[192], own[16];
+
+	(void)snprintf(own, sizeof(own), "%u", (unsigned)geteuid());
+	path_of(path, own);
+	ck_assert_int_eq(symlink("/dev/null", path), 0);
+	ck_assert_int_eq(guest_lock_take(&lock, &id, "abcdefghij", holder, &err), 1);
+	guest_lock_drop(&lock);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	ck_assert_int_eq(guest_lock_take(&lock, &id, "abcdefghij", holder, &err), 1);
+	guest_lock_drop(&lock);
+	ck_assert_int_eq(rmdir(path), 0);
+}
+END_TEST
+
+/* What a dead run left can be read, and so be locked after a fashion, by everybody. */
+START_TEST(a_readers_lock_is_none)
+{
+	const struct identity id = me();
+	struct guest_lock lock, again;
+	char path[192];
+
+	ck_assert_int_eq(guest_lock_take(&lock, &id, "abcdefghij", holder, &err), 1);
+	(void)snprintf(path, sizeof(path), LOCKS "/%s", lock.name);
+	guest_lock_close(&lock);
+	const int reader = lock_as(path, O_RDONLY, F_RDLCK);
+	ck_assert_int_eq(guest_lock_take(&lock, &id, "second", holder, &err), 1);
+	ck_assert_int_eq(guest_lock_take(&again, &id, "third", holder, &err), 0);
+	ck_assert_int_eq(strncmp(holder, "run second,", 11), 0);
+	guest_lock_drop(&lock);
+	(void)close(reader);
+	guest_lock_sweep();
+	ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+static pid_t guest_of(uid_t user)
+{
+	const pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)!setuid(user);
+		(void)pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+/* Root, QEMU's user and any other one keep each other off where each may. */
+START_TEST(users_keep_each_other_off)
+{
+	static const struct {
+		uid_t first, second;
+		int taken;
+	} cases[] = {{0, 4711, 0}, {0, 65534, 0}, {4711, 0, 0}, {4711, 65534, 0}, {65534, 0, 1},
+		{65534, 4711, 1}, {65534, 65534, 0}};
+	struct guest_lock first, second;
+	struct identity id;
+	uid_t owner = 0;
+
+	if (geteuid() != 0)
+		return;
+	const pid_t pid = guest_of(4711);
+	for (int i = 0; i < 1000 && owner != 4711; i++) {
+		identity_of_process(pid, &id);
+		ck_assert(identity_owner(&id, &owner));
+		(void)usleep(10000);
+	}
+	ck_assert_uint_eq(owner, 4711);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ck_assert_int_eq(seteuid(cases[i].first), 0);
+		ck_assert_int_eq(guest_lock_take(&first, &id, "abcdefghij", holder, &err), 1);
+		ck_assert_int_eq(seteuid(0), 0);
+		ck_assert_int_eq(seteuid(cases[i].second), 0);
+		ck_assert_int_eq(
+			guest_lock_take(&second, &id, "second", holder, &err), cases[i].taken);
+		guest_lock_drop(&second);
+		ck_assert_int_eq(seteuid(0), 0);
+		ck_assert_int_eq(seteuid(cases[i].first), 0);
+		guest_lock_drop(&first);
+		ck_assert_int_eq(seteuid(0), 0);
+	}
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert(!identity_owner(&id, &owner));
 }
 END_TEST
 
@@ -201,6 +351,10 @@ static Suite *suite(void)
 	tcase_add_test(lock, one_at_a_time);
 	tcase_add_test(lock, a_duplicate_holds_it_on);
 	tcase_add_test(lock, what_a_dead_run_left_is_swept);
+	tcase_add_test(lock, a_strangers_file_is_no_lock);
+	tcase_add_test(lock, a_name_that_no_lock_can_have);
+	tcase_add_test(lock, a_readers_lock_is_none);
+	tcase_add_test(lock, users_keep_each_other_off);
 	tcase_add_test(identity, a_process_that_ended_is_known_as_such);
 	tcase_add_test(identity, a_launchers_sockets_differ);
 	tcase_add_test(identity, a_pair_tells_nothing);
