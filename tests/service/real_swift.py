@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Swift, with a Keystone beside it, and what stands in it."""
+"""A real Swift, with a Keystone beside it where one is asked for, and what stands in it."""
 import json
 import os
 import pathlib
@@ -82,9 +82,8 @@ class Swift(Account):
         self.mounted = None
         if size:
             self.mount(size)
-        done = subprocess.run([kit.SERVICES / "start-swift", self.state, "--keystone", *options],
-                              check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              text=True)
+        done = subprocess.run([kit.SERVICES / "start-swift", self.state, *options], check=False,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             os.rmdir(self.folder) if not self.state.exists() else self.close()
             if done.returncode == kit.SKIPPED:

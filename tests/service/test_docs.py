@@ -95,7 +95,7 @@ class Glance(DocsTest):
 class Objects(DocsTest):
     @classmethod
     def setUpClass(cls):
-        cls.swift = Swift()
+        cls.swift = Swift("--keystone")
         for container in ("backups", "images"):
             cls.swift.call("PUT", f"/{container}")
 

@@ -22,7 +22,7 @@ QUICK = ("--wait", "20", "--tries", "5")
 
 def setUpModule():
     global swift, proxy
-    swift = Swift()
+    swift = Swift("--keystone")
     proxy = FaultProxy(swift.url.rsplit(":", 1)[1])
     swift.call("PUT", f"/{BUCKET}")
 

@@ -23,7 +23,7 @@ SEGMENT = r"pics_segments/.*\.raw/"
 
 def setUpModule():
     global swift, accounts
-    swift = Swift("--token-ttl", str(TTL))
+    swift = Swift("--keystone", "--token-ttl", str(TTL))
     accounts = {"OS_": KeystoneAccount(swift.exports), "ST_": swift}
 
 
