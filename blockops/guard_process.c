@@ -11,10 +11,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { LATE_MS = 1000 };
+
+/* A deadline of the main process's next record. */
+struct limit {
+	unsigned ms;
+	uint64_t due_ms; /* on the loop's clock */
+	bool was_late;
+};
+
 struct guard_process {
 	uv_loop_t loop;
 	uv_poll_t poll;
 	uv_timer_t pause_timer, freeze_timer, silence_timer;
+	struct limit pause, freeze, silence;
 	int control_fd;
 	struct taken_run run;
 	qmpsnap_open_store_fn *open_store;
@@ -196,9 +206,41 @@ static void end_main(struct guard_process *g, const char *what, unsigned ms)
 		kill(g->run.main_pid, SIGKILL);
 }
 
+static bool take_record(struct guard_process *g);
+
+static void limit_start(uv_timer_t *timer, struct limit *limit, uv_timer_cb over, unsigned ms)
+{
+	*limit = (struct limit){.ms = ms, .due_ms = uv_now(timer->loop) + ms};
+	uv_timer_start(timer, over, ms, 0);
+}
+
+/* What the main process has said counts, though timers come first in a loop's turn; and when this
+ * process stood still itself (a stopped cgroup, a suspended host), it is given its time once more,
+ * since it may have stood still too. */
+static bool is_over(uv_timer_t *timer, struct limit *limit, uv_timer_cb over)
+{
+	struct guard_process *g = timer->data;
+	const bool was_late = limit->was_late;
+	const bool is_late = uv_now(&g->loop) > limit->due_ms + LATE_MS;
+	bool heard = false;
+
+	while (take_record(g))
+		heard = true;
+	if (heard || uv_is_closing((uv_handle_t *)&g->poll))
+		return false;
+	if (!is_late || was_late)
+		return true;
+	limit_start(timer, limit, over, limit->ms);
+	limit->was_late = true;
+	return false;
+}
+
 static void on_pause_deadline(uv_timer_t *timer)
 {
-	end_main(timer->data, "the guest has been held", SNAPSHOT_PAUSE_MS);
+	struct guard_process *g = timer->data;
+
+	if (is_over(timer, &g->pause, on_pause_deadline))
+		end_main(g, "the guest has been held", SNAPSHOT_PAUSE_MS);
 }
 
 static unsigned freeze_limit_ms(const struct guard_process *g)
@@ -210,7 +252,8 @@ static void on_freeze_deadline(uv_timer_t *timer)
 {
 	struct guard_process *g = timer->data;
 
-	end_main(g, "the guest's file systems have been held frozen", freeze_limit_ms(g));
+	if (is_over(timer, &g->freeze, on_freeze_deadline))
+		end_main(g, "the guest's file systems have been held frozen", freeze_limit_ms(g));
 }
 
 /* Replies that a stopped process doesn't read hold QEMU's main loop, and so the guest, up at the
@@ -219,6 +262,8 @@ static void on_silence(uv_timer_t *timer)
 {
 	struct guard_process *g = timer->data;
 
+	if (!is_over(timer, &g->silence, on_silence))
+		return;
 	log_line(QMPSNAP_LOG_WARNING,
 		"the main process has stood still for over %u s: its connections to QEMU's NBD "
 		"server are ended, so that the guest can't be held up",
@@ -230,37 +275,36 @@ static void on_silence(uv_timer_t *timer)
 static void follow_deadlines(struct guard_process *g)
 {
 	if (g->run.s->stopped)
-		uv_timer_start(&g->pause_timer, on_pause_deadline, SNAPSHOT_PAUSE_MS, 0);
+		limit_start(&g->pause_timer, &g->pause, on_pause_deadline, SNAPSHOT_PAUSE_MS);
 	else
 		uv_timer_stop(&g->pause_timer);
 	if (g->run.s->freeze.in_doubt)
-		uv_timer_start(&g->freeze_timer, on_freeze_deadline, freeze_limit_ms(g), 0);
+		limit_start(&g->freeze_timer, &g->freeze, on_freeze_deadline, freeze_limit_ms(g));
 	else
 		uv_timer_stop(&g->freeze_timer);
 	if (export_is_read(g->run.s))
-		uv_timer_start(&g->silence_timer, on_silence, SNAPSHOT_SILENCE_MS, 0);
+		limit_start(&g->silence_timer, &g->silence, on_silence, SNAPSHOT_SILENCE_MS);
 }
 
 /* ---- Its life ---- */
 
-static void on_control(uv_poll_t *handle, int status, int events)
+/* True: it may not be the last one; false: none has come, or the main process is gone. */
+static bool take_record(struct guard_process *g)
 {
-	struct guard_process *g = handle->data;
 	struct json_object *record = NULL;
 	int fds[GUARD_MAX_FDS];
 	size_t n = 0;
 	bool well = true;
 
-	(void)events;
-	const int got = status < 0 ? 0 : guard_receive(g->control_fd, &record, fds, &n);
+	const int got = guard_receive(g->control_fd, &record, fds, &n);
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (got > 0)
 		well = record_take(&g->run, record, fds, n);
 	json_object_put(record);
 	follow_deadlines(g);
 	if (got > 0 && well && !g->run.farewell)
-		return;
+		return true;
 	uv_timer_stop(&g->pause_timer);
 	uv_timer_stop(&g->freeze_timer);
 	uv_timer_stop(&g->silence_timer);
@@ -269,6 +313,14 @@ static void on_control(uv_poll_t *handle, int status, int events)
 		close_up(g);
 	else
 		take_over(g);
+	return false;
+}
+
+static void on_control(uv_poll_t *handle, int status, int events)
+{
+	(void)status; /* of an error receiving tells, too */
+	(void)events;
+	(void)take_record(handle->data);
 }
 
 static bool set_up(struct guard_process *g)
