@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The stores http: and https: - one image by PUT, for servers that know no more. */
+#include "upload/web.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "upload/answer.h"
-#include "upload/remote.h"
-#include "upload/stores.h"
-#include "upload/web_spec.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,15 +13,11 @@
 
 enum { QUIET_MS = 10 * 60 * 1000 /* it may store the image before it answers */ };
 
-struct web_store {
-	struct remote remote;
-	struct web_spec spec;
-};
-
 struct web_image {
 	struct store_image base;
 	struct web_store *store;
 	char doing[512];
+	bool ours; /* what is at the URL: there was nothing before, or this has replaced it */
 	bool maybe_there; /* some bytes of it may be at the URL */
 	bool putting;
 	struct stream *stream;
@@ -64,21 +58,33 @@ static const struct remote_request head = {.method = "HEAD", .expect = {200, 204
 
 /* ---- create ------------------------------------------------------------------------------- */
 
-/* A server that doesn't say whether something is there may still take what is put there. */
+/* Whether `err` is the answer that nothing is there. */
+static bool is_nothing(const struct qmpsnap_error *err)
+{
+	return answer_said(err, 404, 404) || answer_said(err, 410, 410);
+}
+
+/* A server that never says whether something is there may still take what is put there; one that
+ * can't say it now is no such server. */
+static bool tells_nothing(const struct web_image *image, const struct qmpsnap_error *err)
+{
+	return answer_said(err, 300, 599) && !answer_said(err, 401, 401) &&
+	       (image->store->spec.force || !answer_is_passing(err));
+}
+
 static void looked(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct web_image *image = data;
 
 	(void)reply;
+	image->ours = is_nothing(err);
 	if (!err && !image->store->spec.force) {
 		error_set(&image->err, QMPSNAP_STORE, "there is something at %.300s already",
 			image->store->spec.place);
 		error_hint(&image->err, "--force replaces it");
 		finish(&image->err, image);
-	} else if (err && (!answer_said(err, 300, 599) || answer_said(err, 401, 401))) {
-		finish(err, image);
 	} else {
-		finish(NULL, image);
+		finish(tells_nothing(image, err) ? NULL : err, image);
 	}
 }
 
@@ -121,6 +127,7 @@ static void confirmed(const struct qmpsnap_error *err, const struct http_reply *
 		if (err)
 			log_line(QMPSNAP_LOG_INFO, "%s", err->message);
 		image->base.size_bytes = size;
+		image->ours = true;
 		finish(NULL, image);
 	}
 }
@@ -138,6 +145,7 @@ static void stored(const struct qmpsnap_error *err, const struct http_reply *rep
 		finish(err, image);
 		return;
 	}
+	image->maybe_there = true;
 	(void)snprintf(base->digest_algorithm, sizeof(base->digest_algorithm), "sha256");
 	(void)snprintf(base->digest, sizeof(base->digest), "%s", image->call.digest);
 	send_request(image, &head, "verifying", confirmed);
@@ -145,8 +153,9 @@ static void stored(const struct qmpsnap_error *err, const struct http_reply *rep
 
 static void on_progress(uint64_t done_bytes, void *data)
 {
-	const struct web_image *image = data;
+	struct web_image *image = data;
 
+	image->maybe_there = true;
 	image->progress(done_bytes, image->data);
 }
 
@@ -169,7 +178,7 @@ static void put(struct store_image *base, struct stream *stream,
 	image->done = done;
 	image->data = data;
 	image->putting = true;
-	image->maybe_there = true;
+	image->maybe_there = stream->size_bytes == 0; /* else with its first byte */
 	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
 	send_request(image, &request, "uploading to", stored);
 }
@@ -229,10 +238,16 @@ static void discard(struct store_image *base, store_done_fn *done, void *data)
 
 	image->done = done;
 	image->data = data;
-	if (image->maybe_there)
+	if (image->maybe_there && image->ours) {
 		delete_it(image);
-	else
-		work_report(&image->later, image->store->remote.loop, NULL, finish, image);
+		return;
+	}
+	if (image->maybe_there)
+		log_line(QMPSNAP_LOG_WARNING,
+			"what is at %.300s is left alone, since it may be what was there before: "
+			"delete it by hand if it isn't whole",
+			image->store->spec.place);
+	work_report(&image->later, image->store->remote.loop, NULL, finish, image);
 }
 
 static void close_image(struct store_image *base)
@@ -266,7 +281,7 @@ static void leftover_looked(
 	(void)reply;
 	if (!err && !image->store->spec.force) {
 		delete_it(image);
-	} else if (answer_said(err, 404, 404) || answer_said(err, 410, 410)) {
+	} else if (is_nothing(err)) {
 		finish(NULL, image);
 	} else if (!err || answer_said(err, 100, 599)) {
 		log_line(QMPSNAP_LOG_WARNING, "what is at %.300s is left alone",
@@ -300,16 +315,7 @@ static void discard_left(struct qmpsnap_store *base, const struct store_image_sp
 
 /* ---- The store ---------------------------------------------------------------------------- */
 
-static void free_store(struct qmpsnap_store *base)
-{
-	struct web_store *store = (struct web_store *)base;
-
-	http_free(store->remote.http);
-	web_spec_free(&store->spec);
-	free(store);
-}
-
-static const struct store_ops ops = {
+const struct store_ops web_ops = {
 	.kind = "http",
 	.max_images = 1,
 	.create = create,
@@ -319,73 +325,5 @@ static const struct store_ops ops = {
 	.discard = discard,
 	.close = close_image,
 	.discard_left = discard_left,
-	.free = free_store,
+	.free = web_free,
 };
-
-static void authorize(struct remote *remote, struct remote_call *call)
-{
-	const struct web_store *store = (const struct web_store *)remote;
-	const struct remote_access access = {
-		.url = store->spec.url, .headers = (const char *const *)store->spec.headers};
-
-	remote_go(call, &access);
-}
-
-static const struct {
-	long status;
-	const char *hint;
-} hints[] = {
-	{401, "the server wants a login: --header-file takes a file with its 'Authorization: ...'"},
-	{403, "the server doesn't allow it with these headers"},
-	{404, "the folder isn't there, or the server takes nothing at this URL"},
-	{405, "the server takes no uploads by PUT at this URL"},
-	{409, "the folder isn't there (as WebDAV says it)"},
-	{413, "the image is larger than the server, or a proxy before it, allows"},
-	{507, "the server's disk is full"},
-};
-
-static void describe(struct qmpsnap_error *err, const char *doing, const struct http_reply *reply)
-{
-	answer_describe(err, doing, "the server", reply);
-	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
-		if (reply->status == hints[i].status)
-			error_hint(err, "%s", hints[i].hint);
-	}
-}
-
-static const struct remote_ops remote_ops = {.authorize = authorize, .describe = describe};
-
-static struct qmpsnap_store *web_open(uv_loop_t *loop, const char *scheme, const char *where,
-	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
-{
-	struct web_store *store = calloc(1, sizeof(*store));
-	char *spec = NULL;
-
-	if (!store || asprintf(&spec, "%s%s", scheme, where) < 0) {
-		error_no_memory(err);
-		free(store);
-		return NULL;
-	}
-	store->remote.base.ops = &ops;
-	remote_init(&store->remote, &remote_ops, loop);
-	const bool well = web_spec_open(&store->spec, spec, options, err);
-	free(spec);
-	const struct http_tls tls = {
-		.insecure = store->spec.insecure, .cacert = store->spec.cacert};
-	if (well && (store->remote.http = http_new(loop, &tls, err)))
-		return &store->remote.base;
-	free_store(&store->remote.base);
-	return NULL;
-}
-
-struct qmpsnap_store *web_open_http(uv_loop_t *loop, const char *where,
-	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
-{
-	return web_open(loop, "http:", where, options, err);
-}
-
-struct qmpsnap_store *web_open_https(uv_loop_t *loop, const char *where,
-	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
-{
-	return web_open(loop, "https:", where, options, err);
-}

@@ -97,6 +97,16 @@ class Web(unittest.TestCase):
                 self.proxy.set(Rule("PUT", "web.qcow2", times=FOREVER, **fault))
                 self.assert_refused(self.upload(self.proxy))
 
+    def test_failure_leaves_what_was_there(self):
+        self.assert_stored(self.upload(self.proxy, size=7), 7)
+        for fault in ({"fault": "reset", "at": 2000000}, {"fault": "status", "status": 507}):
+            with self.subTest(**fault):
+                self.proxy.set(Rule("PUT", "web.qcow2", times=FOREVER, **fault))
+                done = self.upload(self.proxy, "--force")
+                self.assertEqual(done.code, 5, str(done))
+                self.assertEqual("left alone" in done.stderr, "at" in fault)
+                self.assertEqual(len(self.swift.call("GET", NAME)[1]), 7)
+
     def test_login_is_wanted(self):
         done = kit.upload(self.proxy.url + self.path, SIZE, *QUICK)
         self.assert_refused(done, "401", "--header-file")

@@ -170,39 +170,101 @@ START_TEST(test_login)
 }
 END_TEST
 
-/* What becomes of a PUT's failure, and whether there is something to be deleted then. */
+/* What becomes of a PUT's failure: what is deleted must be this run's, which it is only where there
+ * was nothing before. */
 START_TEST(test_failures)
 {
 	static const struct {
-		int status; /* of the PUT */
+		bool force;
+		int head; /* before it */
+		int status; /* of the PUT; 0: it broke in the middle, twice */
 		int deletion; /* 0: there is none */
 		bool well; /* the discard is */
 	} rows[] = {
-		{403, 0, true},
-		{405, 0, true},
-		{413, 0, true},
-		{302, 0, true},
-		{501, 204, true},
-		{501, 404, true},
-		{501, 405, true},
-		{501, 403, false},
+		{false, 404, 403, 0, true},
+		{false, 404, 405, 0, true},
+		{false, 404, 413, 0, true},
+		{false, 404, 302, 0, true},
+		{false, 404, 501, 204, true},
+		{false, 404, 501, 404, true},
+		{false, 410, 501, 405, true},
+		{false, 404, 501, 403, false},
+		{true, 404, 501, 403, false},
+		{true, 404, 0, 204, true},
+		{true, 200, 501, 0, true},
+		{true, 200, 507, 0, true},
+		{true, 200, 0, 0, true},
+		{true, 403, 0, 0, true},
+		{true, 503, 0, 0, true},
+		{false, 403, 507, 0, true},
+		{false, 405, 0, 0, true},
 	};
+	const int at_head = rows[_i].head, at_put = rows[_i].status;
 	struct fake_exchange script[] = {
-		{HEAD, .status = 405},
-		{PUT, .status = rows[_i].status, .body = "<p>No</p>"},
+		{HEAD, .status = at_head, .times = at_head == 503 ? 2 : 1},
+		{PUT, .how = at_put ? FAKE_ANSWER : FAKE_CUT, .cut_at = 100000, .status = at_put,
+			.body = "<p>No</p>", .times = at_put == 0 || at_put == 507 ? 2 : 1},
 		{DELETE, .status = rows[_i].deletion},
 	};
 
-	options.force = true;
+	options.force = rows[_i].force;
 	start(script, rows[_i].deletion ? 3 : 2);
 	ck_assert_int_eq(err.code, QMPSNAP_OK);
 	ck_assert(!kit_put(&loop, image, &stream.base, &err));
-	ck_assert_int_eq(err.detail, rows[_i].status);
+	if (at_put) {
+		ck_assert_int_eq(err.detail, at_put);
+		ck_assert_ptr_nonnull(strstr(err.message, "the server answered"));
+	}
 	ck_assert_ptr_null(strstr(err.message, "hush"));
-	ck_assert_ptr_nonnull(strstr(err.message, "the server answered"));
 	ck_assert_int_eq(kit_discard(&loop, image, &err), rows[_i].well);
 	if (!rows[_i].well)
-		ck_assert_ptr_nonnull(strstr(err.hint, "by hand"));
+		ck_assert_ptr_nonnull(
+			strstr(err.hint, rows[_i].force ? "by hand" : "qmpsnap recover"));
+	finish();
+}
+END_TEST
+
+/* Nothing was sent: what is there is another's. */
+START_TEST(test_nothing_sent)
+{
+	struct fake_exchange script[] = {
+		{HEAD, .status = 404},
+		{PUT, .how = FAKE_REFUSE, .status = 507, .times = 2},
+	};
+
+	start(script, 2);
+	ck_assert(!kit_put(&loop, image, &stream.base, &err));
+	ck_assert(kit_discard(&loop, image, &err));
+	finish();
+}
+END_TEST
+
+/* What has replaced another image is deleted when the set it belongs to fails. */
+START_TEST(test_replaced)
+{
+	struct fake_exchange script[] = {
+		{HEAD, .status = 200},
+		{PUT, .status = 201},
+		{HEAD, .status = 200, .headers = "Content-Length: 200001\r\n"},
+		{DELETE, .status = 204},
+	};
+
+	options.force = true;
+	start(script, 4);
+	ck_assert(kit_put(&loop, image, &stream.base, &err));
+	ck_assert(kit_discard(&loop, image, &err));
+	finish();
+}
+END_TEST
+
+/* What can't be said now may be something. */
+START_TEST(test_head_fails)
+{
+	struct fake_exchange script[] = {{HEAD, .status = 503, .times = 2}};
+
+	start(script, 1);
+	ck_assert_int_eq(err.detail, 503);
+	ck_assert(kit_discard(&loop, image, &err));
 	finish();
 }
 END_TEST
@@ -278,7 +340,10 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_whole_life);
 	tcase_add_test(tcase, test_something_there);
 	tcase_add_test(tcase, test_login);
-	tcase_add_loop_test(tcase, test_failures, 0, 8);
+	tcase_add_loop_test(tcase, test_failures, 0, 17);
+	tcase_add_test(tcase, test_nothing_sent);
+	tcase_add_test(tcase, test_replaced);
+	tcase_add_test(tcase, test_head_fails);
 	tcase_add_test(tcase, test_other_size);
 	tcase_add_test(tcase, test_stop);
 	tcase_add_loop_test(tcase, test_left, 0, 5);
