@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blockops/leftovers.h"
 
+#include "blockops/block_graph.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,46 +90,6 @@ static bool count_disks(const char *name, void *data)
 
 /* ---- The way back ---- */
 
-static int64_t graph_id(struct json_object *graph, const char *name)
-{
-	struct json_object *nodes = json_member(graph, "nodes", json_type_array);
-
-	for (size_t i = 0; i < json_length(nodes); i++) {
-		struct json_object *node = json_object_array_get_idx(nodes, i);
-		const char *type = json_string(node, "type"), *its = json_string(node, "name");
-		if (type && its && strcmp(type, "block-driver") == 0 && strcmp(its, name) == 0)
-			return json_int(node, "id", -1);
-	}
-	return -1;
-}
-
-static const char *graph_name(struct json_object *graph, int64_t id)
-{
-	struct json_object *nodes = json_member(graph, "nodes", json_type_array);
-
-	for (size_t i = 0; i < json_length(nodes); i++) {
-		struct json_object *node = json_object_array_get_idx(nodes, i);
-		if (json_int(node, "id", -1) == id)
-			return json_string(node, "name");
-	}
-	return NULL;
-}
-
-/* The filter's `file` child: only the debug query tells edges on QEMUs before 10.0. */
-static const char *node_below(struct json_object *graph, const char *filter)
-{
-	struct json_object *edges = json_member(graph, "edges", json_type_array);
-	const int64_t parent = graph_id(graph, filter);
-
-	for (size_t i = 0; parent >= 0 && i < json_length(edges); i++) {
-		struct json_object *edge = json_object_array_get_idx(edges, i);
-		const char *name = json_string(edge, "name");
-		if (json_int(edge, "parent", -1) == parent && name && strcmp(name, "file") == 0)
-			return graph_name(graph, json_int(edge, "child", -1));
-	}
-	return NULL;
-}
-
 static bool fill_disk(const struct leftovers *left, struct snapshot_disk *d,
 	const struct guest *guest, struct qmpsnap_error *err)
 {
@@ -139,7 +101,7 @@ static bool fill_disk(const struct leftovers *left, struct snapshot_disk *d,
 		if (guest->disks[i].node && strcmp(guest->disks[i].node, filter) == 0)
 			device = &guest->disks[i];
 	}
-	const char *node = device ? node_below(left->graph, filter) : "";
+	const char *node = device ? block_graph_child(left->graph, filter, "file") : "";
 	const char *path = device ? device->qom_path : "";
 	if (device && (!node || !path)) {
 		error_set(err, QMPSNAP_UNDO,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A source from the block graph of a QEMU. */
+#include "blockops/block_graph.h"
 #include "blockops/source.h"
 
 #include <stdlib.h>
@@ -30,56 +31,12 @@ static struct json_object *find_node(const struct source_graph *graph, const cha
 	return NULL;
 }
 
-static struct json_object *graph_node(
-	const struct source_graph *graph, const char *name, int64_t id)
-{
-	struct json_object *nodes = json_member(graph->graph, "nodes", json_type_array);
-
-	for (size_t i = 0; i < json_length(nodes); i++) {
-		struct json_object *node = json_object_array_get_idx(nodes, i);
-		const char *type = json_string(node, "type"), *its = json_string(node, "name");
-		if (!type || !its || strcmp(type, "block-driver") != 0)
-			continue;
-		if (name ? strcmp(its, name) == 0 : json_int(node, "id", -1) == id)
-			return node;
-	}
-	return NULL;
-}
-
-/* The i-th edge down from a node, or NULL. */
-static struct json_object *edge(const struct source_graph *graph, const char *name, size_t i)
-{
-	struct json_object *edges = json_member(graph->graph, "edges", json_type_array);
-	const int64_t parent = json_int(graph_node(graph, name, 0), "id", -1);
-
-	for (size_t e = 0; parent >= 0 && e < json_length(edges); e++) {
-		struct json_object *found = json_object_array_get_idx(edges, e);
-		if (json_int(found, "parent", -1) == parent && i-- == 0)
-			return found;
-	}
-	return NULL;
-}
-
-/* The node that hangs below `name` by the edge `as`; NULL: none. */
-static const char *child_of(const struct source_graph *graph, const char *name, const char *as)
-{
-	struct json_object *found;
-
-	for (size_t i = 0; (found = edge(graph, name, i)); i++) {
-		const char *its = json_string(found, "name");
-		if (its && strcmp(its, as) == 0)
-			return json_string(
-				graph_node(graph, NULL, json_int(found, "child", -1)), "name");
-	}
-	return NULL;
-}
-
 /* What hangs below a format node by any other edge makes up its contents in ways unknown here. */
 static bool only_known_edges(struct walk *w, const char *name, const char *driver)
 {
 	struct json_object *found;
 
-	for (size_t i = 0; (found = edge(w->graph, name, i)); i++) {
+	for (size_t i = 0; (found = block_graph_edge(w->graph->graph, name, i)); i++) {
 		const char *its = json_string(found, "name");
 		if (its && (strcmp(its, "file") == 0 || strcmp(its, "backing") == 0 ||
 				   strcmp(its, "data-file") == 0))
@@ -128,7 +85,7 @@ static struct json_object *build_file(struct walk *w, const char *name, struct j
  * image's header says of one doesn't hold. */
 static bool add_child(struct walk *w, struct json_object *made, const char *name, const char *as)
 {
-	const char *child = child_of(w->graph, name, as);
+	const char *child = block_graph_child(w->graph->graph, name, as);
 	struct json_object *below = NULL;
 
 	if (child && !(below = build(w, child)))
@@ -157,7 +114,7 @@ static void add_raw_options(struct json_object *made, struct json_object *node)
 static struct json_object *build_format(
 	struct walk *w, const char *name, struct json_object *node, const char *driver)
 {
-	const char *file = child_of(w->graph, name, "file");
+	const char *file = block_graph_child(w->graph->graph, name, "file");
 	struct json_object *below, *made;
 
 	if (json_flag(node, "encrypted", false)) {
@@ -207,8 +164,8 @@ static struct json_object *build(struct walk *w, const char *name)
 		made = build_file(w, name, node);
 	} else if (source_is_format(driver)) {
 		made = build_format(w, name, node, driver);
-	} else if (passes_through(driver) && child_of(w->graph, name, "file")) {
-		made = build(w, child_of(w->graph, name, "file"));
+	} else if (passes_through(driver) && block_graph_child(w->graph->graph, name, "file")) {
+		made = build(w, block_graph_child(w->graph->graph, name, "file"));
 	} else {
 		error_set(w->err, QMPSNAP_REFUSED,
 			strcmp(driver, "luks") == 0

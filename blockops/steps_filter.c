@@ -2,6 +2,7 @@
  *
  * The copy-before-write filters, and the instant: each device's drive is switched onto its
  * filter. */
+#include "blockops/block_graph.h"
 #include "blockops/steps.h"
 
 #include <string.h>
@@ -166,14 +167,34 @@ static void on_switched_back(
 		disk_done(d->snapshot, snapshot_qemu_is_gone(d->snapshot) ? NULL : err);
 }
 
+/* Back to what our filter stands on now, not to the node that was planned: an external snapshot or
+ * a job of others may have put theirs between, and what the guest has written since would be lost.
+ * A QEMU that is told to do without its unstable commands doesn't tell. */
+static void on_graph(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+	struct qmpsnap_snapshot *s = d->snapshot;
+	char filter[NAME_NODE_BYTES];
+	const char *node = d->node;
+
+	if (err && strcmp(qmp_error_class(s->qmp), "CommandNotFound") != 0) {
+		on_switched_back(NULL, err, d);
+		return;
+	}
+	disk_node(s, d, "f", filter);
+	const char *below = err ? NULL : block_graph_child(result, filter, "file");
+	if (below)
+		node = below;
+	qmp_execute(s->qmp, "qom-set", switch_arguments(d, node), on_switched_back, d);
+}
+
 /* Asked each time, since QEMU 7.2 aborts at a qom-set to the node that is there already. */
 static void on_block(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct snapshot_disk *d = data;
 
 	if (!err && is_on_filter(d, result))
-		qmp_execute(d->snapshot->qmp, "qom-set", switch_arguments(d, d->node),
-			on_switched_back, d);
+		qmp_execute(d->snapshot->qmp, "x-debug-query-block-graph", NULL, on_graph, d);
 	else
 		on_switched_back(NULL, err, d);
 }
