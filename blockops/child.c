@@ -86,9 +86,16 @@ static bool place_descriptors(const struct start *start, int *failure_fd)
 
 static bool limit(int resource, uint64_t amount)
 {
-	const struct rlimit most = {.rlim_cur = amount, .rlim_max = amount};
+	struct rlimit most;
 
-	return amount == 0 || setrlimit((__rlimit_resource_t)resource, &most) == 0;
+	if (amount == 0)
+		return true;
+	if (getrlimit((__rlimit_resource_t)resource, &most) < 0)
+		return false;
+	if (most.rlim_max > amount) /* RLIM_INFINITY is the largest number */
+		most.rlim_max = amount;
+	most.rlim_cur = most.rlim_max;
+	return setrlimit((__rlimit_resource_t)resource, &most) == 0;
 }
 
 static _Noreturn void become(const struct start *start)
@@ -98,11 +105,14 @@ static _Noreturn void become(const struct start *start)
 
 	sigemptyset(&none);
 	(void)signal(SIGPIPE, SIG_DFL);
+	if (start->limits.file_bytes)
+		(void)signal(SIGXFSZ, SIG_IGN); /* the write fails instead, and it says so */
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)setpgid(0, 0); /* ^C is for us; we end it ourselves */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == start->parent &&
 		place_descriptors(start, &failure_fd) && limit(RLIMIT_CPU, start->limits.cpu_s) &&
-		limit(RLIMIT_AS, start->limits.address_space_bytes)) {
+		limit(RLIMIT_AS, start->limits.address_space_bytes) &&
+		limit(RLIMIT_FSIZE, start->limits.file_bytes)) {
 		if (start->pid_digits)
 			write_pid(start->pid_digits);
 		execvpe(start->argv[0], start->argv, start->environment);

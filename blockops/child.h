@@ -33,6 +33,7 @@ typedef void child_ended_fn(const struct child_end *end, void *data);
 struct child_limits {
 	uint64_t cpu_s;
 	uint64_t address_space_bytes;
+	uint64_t file_bytes; /* length of any file that it writes; further on EFBIG */
 };
 
 struct child_options {

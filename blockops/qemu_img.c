@@ -3,6 +3,7 @@
 
 #include "base/names.h"
 #include "blockops/image_lock.h"
+#include "blockops/room_watch.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -20,6 +21,7 @@ struct qemu_img {
 	const struct source *source;
 	const char *disk;
 	const char *program;
+	uint64_t most_bytes; /* of the file it writes; 0: any */
 	qemu_img_progress_fn *progress;
 	qemu_img_done_fn *done;
 	qemu_img_info_fn *info;
@@ -90,9 +92,11 @@ static void fail(const struct qemu_img *img, const struct child_end *end, struct
 	if (strstr(line, "Failed to get ") && strstr(line, " lock")) {
 		error_set(err, QMPSNAP_REFUSED, "%s is in use: %s", img->disk, line);
 		image_lock_hint(err);
+	} else if (img->most_bytes && strstr(line, "File too large")) {
+		(void)room_watch_refuse(img->disk, img->most_bytes, err);
 	} else if (strstr(line, "No space left")) {
 		error_set(err, QMPSNAP_VIEW, "disk %s: its copy has no room: %s", img->disk, line);
-		error_hint(err, "name a roomier folder with --scratch");
+		error_hint(err, "name a roomier folder with --scratch, or raise --scratch-limit");
 	} else if (!line[0] && WIFSIGNALED(end->status)) {
 		error_set(err, QMPSNAP_QEMU, "disk %s: %s was ended by signal %d", img->disk,
 			img->program, WTERMSIG(end->status));
@@ -107,7 +111,7 @@ static void take_info(struct qemu_img *img, const struct child_end *end, struct 
 	struct json_object *info = NULL;
 
 	if (err->code == QMPSNAP_OK && !(info = json_tokener_parse(end->output)))
-		error_set(err, QMPSNAP_QEMU, "disk %s: qemu-img info says no JSON", img->disk);
+		error_set(err, QMPSNAP_QEMU, "disk %s: qemu-img says no JSON", img->disk);
 	img->info(err->code != QMPSNAP_OK ? err : NULL, info, img->data);
 	json_object_put(info);
 }
@@ -143,21 +147,20 @@ static void on_line(const char *line, void *data)
 
 /* ---- Running it ---- */
 
-/* `first_fd` becomes the child's 3, the source's files those behind it. */
-static bool start(struct qemu_img *img, uv_loop_t *loop, char *const *argv, int first_fd,
-	bool listens, struct qmpsnap_error *err)
+/* .fds[0] becomes the child's 3, the source's files those behind it. */
+static bool start(struct qemu_img *img, uv_loop_t *loop, const struct child_options *some,
+	struct qmpsnap_error *err)
 {
-	int fds[1 + SOURCE_MAX_FILES] = {first_fd};
+	int fds[1 + SOURCE_MAX_FILES] = {some->fds[0]};
+	struct child_options options = *some;
 
 	memcpy(fds + 1, img->source->fds, img->source->n_files * sizeof(int));
-	const struct child_options options = {.argv = argv,
-		.fds = fds,
-		.n_fds = 1 + img->source->n_files,
-		.listens = listens,
-		.line = img->info ? NULL : on_line,
-		.ended = on_ended,
-		.data = img};
-	img->program = argv[0];
+	options.fds = fds;
+	options.n_fds = 1 + img->source->n_files;
+	options.line = img->info ? NULL : on_line;
+	options.ended = on_ended;
+	options.data = img;
+	img->program = options.argv[0];
 	img->child = child_start(loop, &options, err);
 	if (img->child)
 		return true;
@@ -195,12 +198,15 @@ struct qemu_img *qemu_img_convert(
 	char *argv[MAX_ARGUMENTS] = {"qemu-img", "convert", "-p", "-O"};
 	char rate[24];
 	size_t n = 4;
+	const struct child_options options = {
+		.argv = argv, .fds = &copy->to_fd, .limits = {.file_bytes = copy->most_bytes}};
 	struct qemu_img *img = new_img(copy->source, copy->disk, copy->data, err);
 
 	if (!img)
 		return NULL;
 	img->progress = copy->progress ? copy->progress : no_progress;
 	img->done = copy->done;
+	img->most_bytes = copy->most_bytes;
 	argv[n++] = (char *)name_format(copy->format);
 	/* Out of order: the guest may be waiting for the end.  Only these formats don't mind. */
 	if (copy->format == QMPSNAP_RAW || copy->format == QMPSNAP_QCOW2)
@@ -212,7 +218,27 @@ struct qemu_img *qemu_img_convert(
 	}
 	argv[n++] = copy->source->name;
 	argv[n] = to;
-	if (start(img, loop, argv, copy->to_fd, false, err))
+	if (start(img, loop, &options, err))
+		return img;
+	free(img);
+	return NULL;
+}
+
+/* Asks a question: a program that writes no file. */
+static struct qemu_img *ask(
+	struct qemu_img *img, uv_loop_t *loop, char *const *argv, struct qmpsnap_error *err)
+{
+	const int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	const struct child_options options = {.argv = argv, .fds = &null_fd};
+	bool started = false;
+
+	if (img && null_fd >= 0)
+		started = start(img, loop, &options, err);
+	else if (img)
+		error_errno(err, QMPSNAP_INTERNAL, errno, "/dev/null");
+	if (null_fd >= 0)
+		close(null_fd);
+	if (started)
 		return img;
 	free(img);
 	return NULL;
@@ -223,21 +249,24 @@ struct qemu_img *qemu_img_info(uv_loop_t *loop, const struct source *source, con
 {
 	char *argv[] = {"qemu-img", "info", "--output=json", source->bare_name, NULL};
 	struct qemu_img *img = new_img(source, disk, data, err);
-	const int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	bool started = false;
 
-	if (img && null_fd >= 0) {
+	if (img)
 		img->info = done;
-		started = start(img, loop, argv, null_fd, false, err);
-	} else if (img) {
-		error_errno(err, QMPSNAP_INTERNAL, errno, "/dev/null");
-	}
-	if (null_fd >= 0)
-		close(null_fd);
-	if (started)
-		return img;
-	free(img);
-	return NULL;
+	return ask(img, loop, argv, err);
+}
+
+struct qemu_img *qemu_img_measure(uv_loop_t *loop, const struct source *source, const char *disk,
+	unsigned cluster_bytes, qemu_img_info_fn *done, void *data, struct qmpsnap_error *err)
+{
+	char option[40];
+	char *argv[] = {"qemu-img", "measure", "--output=json", "-O", "qcow2", "-o", option,
+		source->name, NULL};
+	struct qemu_img *img = new_img(source, disk, data, err);
+
+	(void)snprintf(option, sizeof(option), "cluster_size=%u", cluster_bytes);
+	if (img)
+		img->info = done;
+	return ask(img, loop, argv, err);
 }
 
 struct qemu_img *qemu_img_serve(uv_loop_t *loop, const struct source *source, const char *disk,
@@ -246,13 +275,14 @@ struct qemu_img *qemu_img_serve(uv_loop_t *loop, const struct source *source, co
 {
 	char clients[16];
 	char *argv[] = {"qemu-nbd", "--read-only", "-e", clients, source->name, NULL};
+	const struct child_options options = {.argv = argv, .fds = &listen_fd, .listens = true};
 	struct qemu_img *img = new_img(source, disk, data, err);
 
 	(void)snprintf(clients, sizeof(clients), "%u", n_clients);
 	if (!img)
 		return NULL;
 	img->done = done;
-	if (start(img, loop, argv, listen_fd, true, err))
+	if (start(img, loop, &options, err))
 		return img;
 	free(img);
 	return NULL;

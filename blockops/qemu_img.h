@@ -12,7 +12,7 @@ struct qemu_img;
 
 typedef void qemu_img_progress_fn(double percent, void *data);
 typedef void qemu_img_done_fn(const struct qmpsnap_error *err /* NULL: well */, void *data);
-/* What qemu-img info says of an image, borrowed: {"virtual-size": ..., ...}. */
+/* What qemu-img says of an image, borrowed; of info {"virtual-size": ..., ...}. */
 typedef void qemu_img_info_fn(
 	const struct qmpsnap_error *err, struct json_object *info, void *data);
 
@@ -21,6 +21,7 @@ struct qemu_img_copy {
 	int to_fd; /* an empty file, opened for reading and writing */
 	enum qmpsnap_format format; /* of the copy; QMPSNAP_FORMAT_AUTO isn't one */
 	uint64_t speed_bytes_per_s; /* 0: no limit */
+	uint64_t most_bytes; /* of the file, past which the copy fails; 0: no limit */
 	const char *disk; /* what messages call it; borrowed until `done` */
 	qemu_img_progress_fn *progress; /* may be NULL */
 	qemu_img_done_fn *done;
@@ -38,6 +39,12 @@ struct qemu_img *qemu_img_convert(
  * all, and isn't locked.  As above. */
 struct qemu_img *qemu_img_info(uv_loop_t *loop, const struct source *source, const char *disk,
 	qemu_img_info_fn *done, void *data, struct qmpsnap_error *err);
+
+/* Asks how long a qcow2 with clusters of `cluster_bytes` would be that holds what the image and all
+ * that it stands on hold (qemu-img measure): {"required": ..., "fully-allocated": ...}; the former
+ * counts the metadata of a full one.  As above. */
+struct qemu_img *qemu_img_measure(uv_loop_t *loop, const struct source *source, const char *disk,
+	unsigned cluster_bytes, qemu_img_info_fn *done, void *data, struct qmpsnap_error *err);
 
 /* Serves an image read-only over NBD (qemu-nbd), as the export "", to `n_clients` clients of the
  * listening socket `listen_fd`.  `done` fires once, when it has ended, always with an error: by

@@ -53,11 +53,19 @@ static bool takes_files(const char *folder)
 	return faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
 }
 
+/* What others on this host are left. */
+static uint64_t kept_bytes(const struct statvfs *fs)
+{
+	const uint64_t gib = UINT64_C(1) << 30;
+	const uint64_t twentieth = (uint64_t)fs->f_blocks * fs->f_frsize / 20;
+
+	return twentieth > gib ? twentieth : gib;
+}
+
 bool scratch_file_room(
 	const struct qmpsnap_snapshot *s, uint64_t *room_bytes, struct qmpsnap_error *err)
 {
 	const char *folder = scratch_file_folder(s);
-	const uint64_t gib = UINT64_C(1) << 30;
 	struct statvfs fs;
 
 	*room_bytes = s->scratch_limit_bytes;
@@ -68,11 +76,18 @@ bool scratch_file_room(
 	}
 	if (*room_bytes)
 		return true;
-	const uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-	const uint64_t twentieth = (uint64_t)fs.f_blocks * fs.f_frsize / 20;
-	const uint64_t keep = twentieth > gib ? twentieth : gib;
+	const uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize, keep = kept_bytes(&fs);
 	*room_bytes = free_bytes > keep ? free_bytes - keep : 0;
 	return true;
+}
+
+uint64_t scratch_file_kept_bytes(const struct snapshot_disk *d)
+{
+	struct statvfs fs;
+
+	if (d->snapshot->scratch_limit_bytes || fstatvfs(d->scratch_fd, &fs) < 0)
+		return 0;
+	return kept_bytes(&fs);
 }
 
 uint64_t scratch_file_most_bytes(const struct snapshot_disk *d)

@@ -20,6 +20,10 @@ const char *scratch_file_folder(const struct qmpsnap_snapshot *s);
 bool scratch_file_room(
 	const struct qmpsnap_snapshot *s, uint64_t *room_bytes, struct qmpsnap_error *err);
 
+/* What the file system of the disk's file must have left while it grows: as above; 0 with
+ * --scratch-limit. */
+uint64_t scratch_file_kept_bytes(const struct snapshot_disk *d);
+
 /* A qcow2 with all of the disk in it: nothing needs more. */
 uint64_t scratch_file_most_bytes(const struct snapshot_disk *d);
 

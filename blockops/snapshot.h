@@ -21,6 +21,7 @@
 #include "blockops/journal.h"
 #include "blockops/layout.h"
 #include "blockops/pace.h"
+#include "blockops/room_watch.h"
 #include "blockops/source.h"
 #include "blockops/speed.h"
 #include "blockops/view.h"
@@ -89,6 +90,7 @@ struct snapshot_disk {
 	struct layout layout;
 	struct stream *stream;
 	struct source *source; /* the files behind it, for programs beside QEMU; NULL: none */
+	uint64_t needed_bytes; /* what qemu-img's copy of it would take, by convert_measure() */
 	struct file_stream spool; /* the image in a file of ours, where .stream.ops is set */
 	uint64_t copied_bytes; /* by QEMU's job */
 	bool job_over, job_dismissed;
@@ -220,7 +222,9 @@ struct qmpsnap_snapshot {
 
 	/* The methods cold and offline. */
 	struct json_object *block_nodes, *block_graph; /* while the sources are looked for */
-	struct qemu_img *converting; /* the copy under way */
+	struct qemu_img *converting; /* the copy under way, or a question before it */
+	uint64_t convert_most_bytes; /* all copies together */
+	struct room_watch *room_watch; /* of the copy under way */
 	struct qemu_img *serving; /* qemu-nbd */
 	struct qmpsnap_error serve_err; /* why it ended */
 	void (*serve_then)(struct qmpsnap_snapshot *s); /* waits for its end */

@@ -159,7 +159,7 @@ void view_answered(const struct qmpsnap_error *err, void *data);
 void view_diagnose(struct snapshot_disk *d, const struct qmpsnap_error *err, diagnosed_fn *told);
 
 /* steps_source.c: the files behind the disks, for programs beside QEMU */
-flow_fn sources_find, sources_close;
+flow_fn sources_find, sources_cancel, sources_close;
 
 /* steps_convert.c: copies made by qemu-img; convert_spool is undone by spool_drop */
 flow_fn convert_spool;
@@ -167,6 +167,9 @@ flow_fn convert_spool;
  */
 void convert_disks(struct qmpsnap_snapshot *s, snapshot_fn *then);
 void convert_cancel(struct qmpsnap_snapshot *s);
+/* Takes each disk's .needed_bytes down, which convert_has_room() goes by; ends the running step.
+ * convert_cancel() ends it early. */
+void convert_measure(struct qmpsnap_snapshot *s);
 
 /* steps_cold.c: the copy of a guest that stands still */
 flow_applies_fn cold_pause_applies;

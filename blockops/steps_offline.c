@@ -83,7 +83,10 @@ static void on_info(const struct qmpsnap_error *err, struct json_object *info, v
 		flow_go_on_with(&s->flow, s->table->steps, s->flow.at + 1 + s->table->n_looks);
 		plan_print(s);
 	}
-	flow_done(&s->flow, &mine);
+	if (mine.code == QMPSNAP_OK && offline_is_copied(s))
+		convert_measure(s);
+	else
+		flow_done(&s->flow, &mine);
 }
 
 void offline_open(struct flow *f, void *self)
@@ -106,14 +109,8 @@ void offline_open(struct flow *f, void *self)
 
 void offline_open_cancel(struct flow *f, void *self)
 {
-	struct qmpsnap_snapshot *s = self;
-	struct qemu_img *img = s->converting;
-
-	s->converting = NULL;
-	if (!img)
-		return;
-	qemu_img_abandon(img);
-	flow_done(f, NULL);
+	(void)f;
+	convert_cancel(self);
 }
 
 bool offline_is_copied(const void *self)

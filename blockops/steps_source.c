@@ -47,7 +47,7 @@ static void on_graph(struct json_object *result, const struct qmpsnap_error *err
 		return;
 	}
 	s->block_graph = json_object_get(result);
-	disks_in_order(s, find_source, NULL);
+	disks_in_order(s, find_source, convert_measure);
 }
 
 static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)
@@ -91,6 +91,13 @@ void sources_find(struct flow *f, void *self)
 
 	(void)f;
 	qmp_execute(s->qmp, "query-block-jobs", NULL, on_jobs, s);
+}
+
+/* Only the measuring takes its time; the monitor has deadlines. */
+void sources_cancel(struct flow *f, void *self)
+{
+	(void)f;
+	convert_cancel(self);
 }
 
 void sources_close(struct flow *f, void *self)

@@ -8,7 +8,9 @@
 const struct flow_step cold_steps[] = {
 	STEPS_BEGIN,
 	{.name = "sources", .start = sources_find, .undo = sources_close, .when = UNDO_ALWAYS,
-	 .text = "find the disks' files through QEMU's block graph, and open them read-only"},
+	 .cancel = sources_cancel,
+	 .text = "find the disks' files through QEMU's block graph, open them read-only, measure "
+		 "what they hold"},
 	STEP_CHECK,
 	STEP_AGENT,
 	STEP_GUARD,

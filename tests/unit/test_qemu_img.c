@@ -25,6 +25,7 @@ static unsigned n_done;
 static double seen[8];
 static size_t n_seen;
 static long long info_size;
+static uint64_t most_bytes;
 
 /* A program of that name in front of all others. */
 static void program(const char *name, const char *script)
@@ -59,6 +60,7 @@ static void setup(void)
 	n_done = 0;
 	n_seen = 0;
 	info_size = -1;
+	most_bytes = 0;
 }
 
 static void teardown(void)
@@ -101,6 +103,7 @@ static struct qemu_img *convert(int to_fd, struct qmpsnap_error *err)
 		.to_fd = to_fd,
 		.format = QMPSNAP_QCOW2,
 		.speed_bytes_per_s = 4096,
+		.most_bytes = most_bytes,
 		.disk = "vda",
 		.progress = on_progress,
 		.done = on_done};
@@ -193,6 +196,35 @@ START_TEST(says_what_went_wrong)
 }
 END_TEST
 
+/* The file is a real one: the limit isn't for pipes and the like. */
+START_TEST(its_file_is_bounded)
+{
+	static const char script[] =
+		"head -c 1000000 /dev/zero >&3 && exit 0;"
+		"echo 'qemu-img: error while writing: File too large' >&2; exit 1";
+	char path[128];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/out", folder);
+	const int out = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	ck_assert_int_eq(unlink(path), 0);
+	for (most_bytes = 1000000; most_bytes >= 999999; most_bytes--) {
+		struct qmpsnap_error err;
+		ck_assert_int_eq(ftruncate(out, 0), 0);
+		ck_assert_int_eq(lseek(out, 0, SEEK_SET), 0);
+		program("qemu-img", script);
+		ck_assert_ptr_nonnull(convert(out, &err));
+		run();
+		ck_assert_int_eq(fstat(out, &st), 0);
+		ck_assert_uint_eq((uint64_t)st.st_size, most_bytes);
+		ck_assert_int_eq(last.code, most_bytes < 1000000 ? QMPSNAP_VIEW : QMPSNAP_OK);
+	}
+	ck_assert_str_eq(
+		last.message, "disk vda: its copy needs more than the 977 KiB left for it");
+	close(out);
+}
+END_TEST
+
 START_TEST(a_flood_of_words_is_cut)
 {
 	struct qmpsnap_error err;
@@ -273,6 +305,21 @@ START_TEST(informs)
 }
 END_TEST
 
+START_TEST(measures)
+{
+	struct qmpsnap_error err;
+
+	program("qemu-img",
+		"[ \"$1 $2 $3 $4 $5 $6\" = 'measure --output=json -O qcow2 -o cluster_size=65536' ]"
+		" && [ \"$(cat /proc/self/fd/4)\" = content ] && echo '{\"virtual-size\": 7}'");
+	ck_assert_ptr_nonnull(qemu_img_measure(&loop, source, "vda", 65536, on_info, NULL, &err));
+	run();
+	ck_assert_msg(last.code == QMPSNAP_OK, "%s", last.message);
+	ck_assert_int_eq(info_size, 7);
+	ck_assert_uint_eq(n_done, 1);
+}
+END_TEST
+
 START_TEST(listens_on_our_socket)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -337,11 +384,13 @@ static Suite *suite(void)
 	tcase_add_test(c, gets_its_arguments_and_descriptors);
 	tcase_add_test(c, tells_its_progress);
 	tcase_add_test(c, says_what_went_wrong);
+	tcase_add_test(c, its_file_is_bounded);
 	tcase_add_test(c, a_flood_of_words_is_cut);
 	tcase_add_test(c, there_is_none);
 	tcase_add_test(c, killed_it_tells_so);
 	tcase_add_test(c, abandoned_it_tells_nothing);
 	tcase_add_test(c, informs);
+	tcase_add_test(c, measures);
 	tcase_add_test(c, listens_on_our_socket);
 	tcase_add_test(c, never_outlives_us);
 	suite_add_tcase(s, c);
