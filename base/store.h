@@ -21,13 +21,14 @@ struct shelf_ops; /* base/shelf.h */
 typedef void store_done_fn(const struct qmpsnap_error *err /* NULL: well */, void *data);
 typedef void store_progress_fn(uint64_t done_bytes, void *data);
 
-/* What an image shall be; borrowed during create() only. */
+/* What an image shall be; borrowed during create() and discard_left() only. */
 struct store_image_spec {
 	const char *id; /* UUID, chosen by us */
 	const char *name; /* as the user sees it; file names are made from it by name_for_file() */
 	enum qmpsnap_format format;
 	uint64_t virtual_size_bytes;
 	struct json_object *properties; /* strings by name: qmpsnap_*, image_type, the user's */
+	bool unsent; /* discard_left(): its put() has surely not begun */
 };
 
 /* What is known of an image only once its point in time is there; borrowed during put() only. */

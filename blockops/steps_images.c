@@ -72,8 +72,9 @@ void images_create(struct flow *f, void *self)
 
 static void discard_image(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	const struct store_image_spec spec = disk_image_spec(d);
+	struct store_image_spec spec = disk_image_spec(d);
 
+	spec.unsent = method_step_index(s->table, "upload") >= s->flow.n_steps;
 	if (d->image)
 		d->image->ops->discard(d->image, on_disk_stored, d);
 	else if (s->is_guard && s->store)

@@ -297,7 +297,6 @@ static void discard_left(struct qmpsnap_store *base, const struct store_image_sp
 {
 	struct leftover *left = calloc(1, sizeof(*left));
 
-	(void)spec;
 	/* There is no way to report it later without memory; nothing was deleted. */
 	if (!left) {
 		struct qmpsnap_error err;
@@ -310,7 +309,11 @@ static void discard_left(struct qmpsnap_store *base, const struct store_image_sp
 	left->image.store = (struct web_store *)base;
 	left->image.done = leftover_done;
 	left->image.data = left;
-	send_request(&left->image, &head, "looking at", leftover_looked);
+	if (spec->unsent) /* what is there may be why it wasn't */
+		work_report(&left->image.later, left->image.store->remote.loop, NULL, finish,
+			&left->image);
+	else
+		send_request(&left->image, &head, "looking at", leftover_looked);
 }
 
 /* ---- The store ---------------------------------------------------------------------------- */

@@ -306,7 +306,7 @@ END_TEST
 START_TEST(test_left)
 {
 	static const struct {
-		int head;
+		int head; /* 0: it isn't asked */
 		bool force, deletes;
 	} rows[] = {
 		{200, false, true},
@@ -314,6 +314,7 @@ START_TEST(test_left)
 		{404, false, false},
 		{404, true, false},
 		{403, false, false},
+		{0, false, false}, /* the run ended before its upload */
 	};
 	struct fake_exchange script[] = {
 		{HEAD, .status = rows[_i].head},
@@ -321,7 +322,8 @@ START_TEST(test_left)
 	};
 
 	options.force = rows[_i].force;
-	open_store(script, rows[_i].deletes ? 2 : 1);
+	open_store(script, rows[_i].deletes ? 2 : rows[_i].head ? 1 : 0);
+	spec.unsent = rows[_i].head == 0;
 	image = NULL;
 	ck_assert(kit_discard_left(&loop, store, &spec, &err));
 	finish();
@@ -346,7 +348,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_head_fails);
 	tcase_add_test(tcase, test_other_size);
 	tcase_add_test(tcase, test_stop);
-	tcase_add_loop_test(tcase, test_left, 0, 5);
+	tcase_add_loop_test(tcase, test_left, 0, 6);
 	suite_add_tcase(s, tcase);
 	return s;
 }
