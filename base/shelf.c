@@ -17,9 +17,20 @@ bool shelf_says(struct json_object *record, const char *key, const char *value)
 bool shelf_is_ours(struct json_object *record)
 {
 	const char *run = json_string(record, "qmpsnap_run"),
-		   *set = json_string(record, "qmpsnap_set");
+		   *set = json_string(record, "qmpsnap_set"), *id = json_string(record, "id");
 
-	return run && strlen(run) == NAME_RUN_BYTES - 1 && set && name_uuid_is_real(set);
+	return run && strlen(run) == NAME_RUN_BYTES - 1 && set && name_uuid_is_real(set) && id &&
+	       shelf_says(record, "qmpsnap_image", id);
+}
+
+bool shelf_is_of_set(struct json_object *record, const char *set)
+{
+	return shelf_is_ours(record) && shelf_says(record, "qmpsnap_set", set);
+}
+
+const char *shelf_own(struct json_object *record, const char *key)
+{
+	return shelf_is_ours(record) ? json_string(record, key) : NULL;
 }
 
 bool shelf_is_published(struct json_object *record)
@@ -39,7 +50,7 @@ bool shelf_is_protected(struct json_object *record)
 
 const char *shelf_time(struct json_object *record)
 {
-	const char *time = json_string(record, "qmpsnap_instant");
+	const char *time = shelf_own(record, "qmpsnap_instant");
 
 	if (!time || !time[0])
 		time = json_string(record, "created_at");
@@ -63,9 +74,10 @@ int shelf_compare_times(const char *a, const char *b)
 
 bool shelf_is_guest(struct json_object *record, const char *who)
 {
-	const char *uuid = json_string(record, "instance_uuid");
+	const char *uuid = json_string(record, "instance_uuid"),
+		   *name = shelf_own(record, "qmpsnap_guest");
 
-	return shelf_says(record, "qmpsnap_guest", who) ||
+	return (name && strcmp(name, who) == 0) ||
 	       (uuid && name_uuid_is_real(uuid) && strcasecmp(uuid, who) == 0);
 }
 
@@ -84,7 +96,6 @@ bool shelf_has_tag(struct json_object *record, const char *tag)
 
 const char *shelf_set(struct json_object *record)
 {
-	const char *set = json_string(record, "qmpsnap_set");
-
-	return set && set[0] ? set : json_string(record, "id");
+	return shelf_is_ours(record) ? json_string(record, "qmpsnap_set")
+				     : json_string(record, "id");
 }

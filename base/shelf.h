@@ -71,8 +71,17 @@ struct shelf_ops {
 
 /* ---- What records say --------------------------------------------------------------------- */
 
-/* Whether this tool made it. */
+/* Whether this tool made it: it has our properties, and qmpsnap_image among them names this very
+ * image.  Whoever copies an image's properties to another one copies these, too; Nova does, to all
+ * the images that it makes of a server that was booted from one of ours. */
 bool shelf_is_ours(struct json_object *record);
+
+/* Whether it is an image of ours that belongs to this set. */
+bool shelf_is_of_set(struct json_object *record, const char *set);
+
+/* A property of ours (qmpsnap_...) that is true of this image; NULL: it has none.  That of an image
+ * that isn't ours is true of another one. */
+const char *shelf_own(struct json_object *record, const char *key);
 
 /* Whether it was published: its bytes were confirmed, and the service has it as active. */
 bool shelf_is_published(struct json_object *record);
@@ -92,7 +101,7 @@ bool shelf_is_guest(struct json_object *record, const char *who);
 
 bool shelf_has_tag(struct json_object *record, const char *tag);
 
-/* The set that it belongs to, else its own id. */
+/* The set that it belongs to; the id of one that isn't ours. */
 const char *shelf_set(struct json_object *record);
 
 /* Whether a member is this string. */

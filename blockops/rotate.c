@@ -19,7 +19,7 @@ static bool is_of_guest(struct json_object *record, const struct rotation *r)
 
 	if (r->uuid)
 		return uuid && strcasecmp(uuid, r->uuid) == 0;
-	return !name_uuid_is_real(uuid) && shelf_says(record, "qmpsnap_guest", r->name);
+	return !name_uuid_is_real(uuid) && shelf_is_guest(record, r->name);
 }
 
 static bool is_counted(struct json_object *record, const struct rotation *r)
@@ -30,7 +30,7 @@ static bool is_counted(struct json_object *record, const struct rotation *r)
 
 struct set {
 	const char *id, *time;
-	bool whole, keep; /* all of it is published; it isn't ours to delete */
+	bool whole, foreign, keep; /* all of it is published; it isn't ours; isn't to be deleted */
 };
 
 static struct set *find_set(struct set *sets, size_t n, const char *id)
@@ -70,8 +70,8 @@ static size_t gather(struct set *sets, struct json_object *records, const struct
 		}
 		/* One that isn't published belongs to a run that goes on, or to a dead one. */
 		set->whole = set->whole && shelf_is_published(record);
-		set->keep = set->keep || shelf_is_protected(record) ||
-			    json_flag(record, "foreign", true) || !shelf_time(record)[0];
+		set->foreign = set->foreign || json_flag(record, "foreign", true);
+		set->keep = set->keep || shelf_is_protected(record) || !shelf_time(record)[0];
 	}
 	return n;
 }
@@ -99,7 +99,7 @@ struct json_object *rotate_choose(struct json_object *records, const struct rota
 	}
 	n = gather(sets, records, r);
 	for (size_t i = 0; i < n; i++) {
-		if (sets[i].whole)
+		if (sets[i].whole && !sets[i].foreign)
 			sets[n_whole++] = sets[i];
 	}
 	qsort_r(sets, n_whole, sizeof(*sets), compare, (void *)r->newest_set);

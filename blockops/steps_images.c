@@ -32,8 +32,11 @@ static struct json_object *image_properties(const struct snapshot_disk *d)
 		json_put_string(properties, "qmpsnap_plaintext", "true");
 	json_object_object_foreach(s->properties, key, value)
 		json_put(properties, key, json_object_get(value));
-	/* As Nova names them, and whatever the user's are: rotation goes by them. */
+	/* As Nova names them, and whatever the user's are: rotation goes by them, and must neither
+	 * miss this guest's backups nor take them for another's. */
 	if (s->backup_type) {
+		json_object_object_del(properties, "instance_uuid");
+		json_put_string(properties, "instance_uuid", s->guest.uuid);
 		json_put_string(properties, "image_type", "backup");
 		json_put_string(properties, "backup_type", s->backup_type);
 	}

@@ -14,12 +14,17 @@ static const char *text_of(struct json_object *record, const char *key)
 	return text && text[0] ? text : "-";
 }
 
+static const char *own(struct json_object *record, const char *key)
+{
+	return shelf_is_ours(record) ? text_of(record, key) : "-";
+}
+
 static void put_set(struct output *out, struct json_object *record)
 {
 	const char *type = json_string(record, "backup_type");
 
 	output_printf(out, "set %s  %s  guest %s  %s%s%s\n", shelf_set(record), shelf_time(record),
-		text_of(record, "qmpsnap_guest"), text_of(record, "qmpsnap_consistency"),
+		own(record, "qmpsnap_guest"), own(record, "qmpsnap_consistency"),
 		type ? "  backup " : "", type ? type : "");
 }
 
@@ -30,7 +35,7 @@ static void put_image(struct output *out, struct json_object *record)
 
 	if (bytes >= 0)
 		units_format_size(size, (uint64_t)bytes);
-	output_printf(out, "  %-10s  %-5s  %10s  %s  %s%s%s\n", text_of(record, "qmpsnap_disk"),
+	output_printf(out, "  %-10s  %-5s  %10s  %s  %s%s%s\n", own(record, "qmpsnap_disk"),
 		text_of(record, "disk_format"), size, text_of(record, "id"),
 		text_of(record, "name"), shelf_is_protected(record) ? "  protected" : "",
 		json_flag(record, "foreign", false) ? "  another project's" : "");

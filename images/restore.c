@@ -166,7 +166,7 @@ static void fetch_next(struct qmpsnap_images *op)
 /* "DISK=PATH" for this disk; for a single image also "PATH".  NULL: none. */
 static const char *path_for(const struct qmpsnap_images *op, struct json_object *record, bool *used)
 {
-	const char *disk = json_string(record, "qmpsnap_disk");
+	const char *disk = shelf_own(record, "qmpsnap_disk");
 	const size_t len = disk ? strlen(disk) : 0;
 
 	for (size_t i = 0; i < op->n_targets; i++) {
@@ -198,7 +198,7 @@ static const char *take_format(const char *path, enum qmpsnap_format *format)
 static bool check_path(const struct qmpsnap_images *op, const char *path,
 	struct json_object *record, struct qmpsnap_error *err)
 {
-	const char *disk = json_string(record, "qmpsnap_disk");
+	const char *disk = shelf_own(record, "qmpsnap_disk");
 
 	if (path)
 		return true;

@@ -55,14 +55,14 @@ bool select_time(char time[static NAME_TIME_BYTES], const char *text, const stru
 
 static bool word_means(struct json_object *record, const char *word)
 {
-	return shelf_says(record, "id", word) || shelf_says(record, "qmpsnap_set", word) ||
+	return shelf_says(record, "id", word) || shelf_is_of_set(record, word) ||
 	       shelf_says(record, "name", word);
 }
 
 static bool is_chosen(struct json_object *record, const struct selection *s)
 {
 	if ((s->guest && !shelf_is_guest(record, s->guest)) ||
-		(s->set && !shelf_says(record, "qmpsnap_set", s->set)) ||
+		(s->set && !shelf_is_of_set(record, s->set)) ||
 		(s->tag && !shelf_has_tag(record, s->tag)) ||
 		(s->since[0] && shelf_compare_times(shelf_time(record), s->since) < 0) ||
 		(s->before[0] && shelf_compare_times(shelf_time(record), s->before) >= 0))
@@ -91,8 +91,8 @@ static int compare(const void *a, const void *b)
 {
 	struct json_object *one = *(struct json_object *const *)a,
 			   *other = *(struct json_object *const *)b;
-	const char *disk = json_string(one, "qmpsnap_disk"),
-		   *other_disk = json_string(other, "qmpsnap_disk");
+	const char *disk = shelf_own(one, "qmpsnap_disk"),
+		   *other_disk = shelf_own(other, "qmpsnap_disk");
 	int order = shelf_compare_times(shelf_time(one), shelf_time(other));
 
 	if (order == 0)

@@ -91,7 +91,7 @@ void glance_use_id(struct glance_image *image, unsigned n)
 		image->store->import ? "stage" : "file");
 	(void)snprintf(image->base.id, sizeof(image->base.id), "%s", image->id);
 	set_location(image);
-	json_put_string(image->record, "id", image->id);
+	record_use_id(image->record, image->id);
 }
 
 void glance_make_record(struct glance_image *image, glance_then_fn *then)

@@ -53,9 +53,18 @@ static bool is_id(const char *text)
 	return text && strlen(text) == 36 && strspn(text, "0123456789abcdefABCDEF-") == 36;
 }
 
+/* Who has logged in to no project, but to a domain or the whole system, may be allowed to change
+ * all images there are; none of them is his own. */
+static bool is_foreign(const struct shelf *s, const char *owner)
+{
+	if (keystone_cloud(s->store->session)->auth == CLOUD_AUTH_NONE)
+		return false;
+	return !s->call.project[0] || !owner || strcmp(owner, s->call.project) != 0;
+}
+
 static void add_record(struct shelf *s, struct json_object *record)
 {
-	const char *id = json_string(record, "id"), *owner = json_string(record, "owner");
+	const char *id = json_string(record, "id");
 	const struct keystone_access *access = keystone_now(s->store->session, false);
 	char location[1024];
 
@@ -64,8 +73,7 @@ static void add_record(struct shelf *s, struct json_object *record)
 	(void)snprintf(location, sizeof(location), "%.512s/v2/images/%s",
 		access ? access->url : keystone_cloud(s->store->session)->name, id);
 	json_put_string(record, "location", location);
-	json_put_bool(record, "foreign",
-		s->call.project[0] && (!owner || strcmp(owner, s->call.project) != 0));
+	json_put_bool(record, "foreign", is_foreign(s, json_string(record, "owner")));
 	json_append(s->op.records, json_object_get(record));
 }
 
@@ -204,7 +212,7 @@ static void resume(struct shelf_call *call)
 /* The service's digest of an image never changes, unless its bytes do. */
 static bool check_digest(struct shelf *s, struct json_object *record, struct qmpsnap_error *err)
 {
-	const char *ours = json_string(record, "qmpsnap_digest"),
+	const char *ours = shelf_own(record, "qmpsnap_digest"),
 		   *algorithm = json_string(record, "os_hash_algo"),
 		   *value = json_string(record, "os_hash_value");
 	const char *colon = ours ? strchr(ours, ':') : NULL;

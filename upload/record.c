@@ -48,6 +48,12 @@ static bool check_property(const char *key, struct json_object *value, struct qm
 	return true;
 }
 
+void record_use_id(struct json_object *record, const char *id)
+{
+	json_put_string(record, "id", id);
+	json_put_string(record, "qmpsnap_image", id);
+}
+
 struct json_object *record_new(const struct store_image_spec *spec, struct qmpsnap_error *err)
 {
 	struct json_object *record;
@@ -61,7 +67,7 @@ struct json_object *record_new(const struct store_image_spec *spec, struct qmpsn
 		error_no_memory(err);
 		return NULL;
 	}
-	json_put_string(record, "id", spec->id);
+	record_use_id(record, spec->id);
 	json_put_string(record, "name", spec->name);
 	json_put_string(record, "disk_format", name_format(spec->format));
 	json_put_string(record, "container_format", "bare");

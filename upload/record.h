@@ -15,6 +15,10 @@
  * isn't a string, is too long, or has the name of one of Glance's own members; INTERNAL. */
 struct json_object *record_new(const struct store_image_spec *spec, struct qmpsnap_error *err);
 
+/* Gives it another id: `id`, and qmpsnap_image, which says that all its properties are of this
+ * image and not copied from another one's. */
+void record_use_id(struct json_object *record, const char *id);
+
 /* Adds what is known of a stored image: its sizes and digest, the time, qmpsnap_verified. */
 void record_complete(
 	struct json_object *record, const struct store_image *image, uint64_t virtual_size_bytes);

@@ -54,7 +54,8 @@ class Restore(LabTest):
         for number in range(3):
             # by its UUID it is the same guest under each name
             started = guest.snapshot("--backup-type", "daily", "--rotation", "2", "--guest-id",
-                                     f"name{number}")
+                                     f"name{number}", "--property",
+                                     f"instance_uuid=00000000-1111-4222-8333-44444444444{number}")
             self.assert_done(started)
             sets.append(started.result["set"])
         listed = self.images_of(guest, "images", "list")["images"]

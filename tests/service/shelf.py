@@ -86,10 +86,10 @@ class ShelfTest(unittest.TestCase):
             self.assertTrue(done.result["error"]["message"])
         return done
 
-    def sets(self, *args):
+    def sets(self, *args, env=None):
         """The sets that the store lists, oldest first."""
         found = []
-        for image in self.images("list", *args).images:
+        for image in self.images("list", *args, env=env).images:
             if image["qmpsnap_set"] not in found:
                 found.append(image["qmpsnap_set"])
         return found
@@ -116,7 +116,8 @@ def qcow2_header(version=3, backing="", incompatible=0, extension=b""):
 
 def make_record(data, **more):
     """The members of an image that this tool might have made."""
-    return {"id": str(uuid.uuid4()), "name": "made", "disk_format": "qcow2",
+    image_id = str(uuid.uuid4())
+    return {"id": image_id, "qmpsnap_image": image_id, "name": "made", "disk_format": "qcow2",
             "container_format": "bare", "size": len(data), "virtual_size": 16 * MIB,
             "os_hash_algo": "sha256", "os_hash_value": hashlib.sha256(data).hexdigest(),
             "qmpsnap_run": "abcdefghij", "qmpsnap_set": str(uuid.uuid4()), "qmpsnap_disk": "vda",

@@ -2,12 +2,15 @@
 """The life of images in a real Glance: pages, whose image it is, downloads that break off."""
 import json
 import unittest
+import uuid
 
 import kit
 from fault_proxy import FaultProxy, Rule
 from shelf import ShelfTest, make_record, qcow2_header, same
 
 PAGE = 3
+STORED_BY_GLANCE = ("id", "checksum", "created_at", "direct_url", "file", "os_hash_algo",
+                    "os_hash_value", "owner", "schema", "self", "status", "updated_at", "visibility")
 STORED_ALONE = ("size", "virtual_size", "os_hash_algo", "os_hash_value")
 
 
@@ -198,6 +201,36 @@ class Alone(GlanceTest):
         self.assertEqual(sorted(self.sets()), sorted([weekly, sets[1], last]))
 
 
+    def test_inherited(self):
+        """What Nova makes of a server that was booted from an image of ours has all its properties,
+        and is no image of ours all the same."""
+        backup = ("--backup-type", "daily", "--format", "raw")
+        first = self.snapshot(*backup)
+        image_id = first["images"][0]["id"]
+        inherited = {key: value for key, value in self.service.record(image_id).items()
+                     if isinstance(value, str) and key not in STORED_BY_GLANCE}
+        self.assertIn("qmpsnap_digest", inherited)
+        theirs = self.put(b"x", **{**inherited, "name": "theirs", "id": str(uuid.uuid4())})
+        self.assertEqual(self.service.record(theirs["id"])["qmpsnap_image"], image_id)
+        self.assertEqual(self.images("list").ids, [image_id])
+        self.assertEqual(self.images("list", "--all", "--guest", "web").ids, [image_id])
+        shown = self.run_tool("images", "list", "--all", "--from", self.store).out
+        self.assertIn(f"set {theirs['id']}", shown)
+        self.assertEqual(shown.count("guest web"), 1)
+        self.assertEqual(self.images("verify").ids, [image_id])
+        self.images("verify", theirs["id"])
+        self.images("restore", first["set"], "--target", "y.raw")
+        self.assertTrue(same(self.folder / "y.raw", "raw", self.disk, "qcow2"))
+        second = self.snapshot(*backup, "--rotation", "2")
+        self.assertEqual(sorted(self.sets()), sorted([first["set"], second["set"]]))
+        third = self.snapshot(*backup, "--rotation", "1")
+        self.assertEqual(self.sets(), [third["set"]])
+        self.images("delete", theirs["id"], code=3)
+        self.images("delete", "--guest", "web")
+        self.assertEqual([image["id"] for image in self.all_images()], [theirs["id"]])
+        self.images("delete", "--force", theirs["id"])
+
+
 class LoggedIn(GlanceTest):
     """Behind a real Keystone: whose image it is."""
 
@@ -250,6 +283,23 @@ class LoggedIn(GlanceTest):
         mine = self.snapshot("--backup-type", "daily", "--rotation", "1", env=self.admin)
         self.assertEqual(len(self.images("list").ids), 1)
         self.images("delete", mine["set"], env=self.admin)
+        self.assertEqual(self.images("list").ids, [image["id"]])
+
+    def test_others_do_not_count(self):
+        """An admin's list has all projects' images: his own aren't deleted for theirs."""
+        backup = ("--backup-type", "daily", "--rotation", "2")
+        mine = self.snapshot(*backup, env=self.admin)["set"]
+        theirs = self.snapshot(*backup)["set"]
+        last = self.snapshot(*backup, env=self.admin)["set"]
+        self.assertEqual(sorted(self.sets(env=self.admin)), sorted([mine, theirs, last]))
+        self.images("delete", mine, last, env=self.admin)
+
+    def test_no_project(self):
+        """Who has logged in to the whole system owns nothing."""
+        image = self.snapshot("--backup-type", "daily")["images"][0]
+        system = {**self.admin, "OS_SYSTEM_SCOPE": "all", "OS_PROJECT_NAME": ""}
+        done = self.images("delete", image["id"], "--force", code=3, env=system)
+        self.assertIn("another project", done.result["error"]["message"])
         self.assertEqual(self.images("list").ids, [image["id"]])
 
     def test_made_by_others(self):

@@ -24,11 +24,12 @@ static void add(char set, unsigned day, const char *more)
 
 	set_id(id, set);
 	(void)snprintf(text, sizeof(text),
-		"{\"id\": \"%c\", \"foreign\": false, \"qmpsnap_run\": \"abcdefghij\", "
+		"{\"id\": \"%c\", \"qmpsnap_image\": \"%c\", \"foreign\": false, \"qmpsnap_run\": "
+		"\"abcdefghij\", "
 		"\"qmpsnap_set\": \"%s\", \"qmpsnap_verified\": \"true\", \"qmpsnap_guest\": "
 		"\"web\", \"instance_uuid\": \"" UUID "\", \"image_type\": \"backup\", "
 		"\"backup_type\": \"daily\", \"qmpsnap_instant\": \"2026-11-%02uT00:00:00.000Z\"}",
-		set, id, day);
+		set, set, id, day);
 	record = json_tokener_parse(text);
 	(void)snprintf(text, sizeof(text), "{%s}", more);
 	extra = json_tokener_parse(text);
@@ -94,6 +95,8 @@ static const char *const others[] = {
 	"\"foreign\": null",
 	"\"protected\": true",
 	"\"qmpsnap_run\": null",
+	"\"qmpsnap_image\": null",
+	"\"qmpsnap_image\": \"z\"", /* made from a server that was booted from one of ours */
 	"\"qmpsnap_set\": \"\"",
 	("\"instance_uuid\": \"" OTHER "\""),
 	"\"instance_uuid\": null",
@@ -130,6 +133,30 @@ START_TEST(test_part_of_a_set)
 }
 END_TEST
 
+/* Whose store has other projects' sets in sight doesn't lose his own to them. */
+START_TEST(test_foreign_does_not_count)
+{
+	add('a', 1, "");
+	add('b', 2, "");
+	add('c', 3, "\"foreign\": true");
+	add('d', 4, "\"foreign\": true");
+	add('d', 4, "");
+	add('e', 5, "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 3}, 'e'), "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 2}, 'e'), "a");
+}
+END_TEST
+
+/* Nor does a guest to the images that others have made of servers booted from its backups. */
+START_TEST(test_copies_do_not_count)
+{
+	add('a', 1, "");
+	add('b', 2, "\"qmpsnap_image\": \"a\"");
+	add('c', 3, "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 2}, 'c'), "");
+}
+END_TEST
+
 /* What was just made stays, also when a clock says that it is the oldest. */
 START_TEST(test_newest)
 {
@@ -162,6 +189,8 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_whole_sets);
 	tcase_add_loop_test(tcase, test_never, 0, sizeof(others) / sizeof(others[0]));
 	tcase_add_test(tcase, test_part_of_a_set);
+	tcase_add_test(tcase, test_foreign_does_not_count);
+	tcase_add_test(tcase, test_copies_do_not_count);
 	tcase_add_test(tcase, test_newest);
 	tcase_add_test(tcase, test_by_name);
 	suite_add_tcase(s, tcase);

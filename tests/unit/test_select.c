@@ -7,45 +7,36 @@
 #include <string.h>
 
 #define RUN   "\"qmpsnap_run\": \"abcdefghij\""
+#define OF(n) "\"qmpsnap_image\": \"" n "\""
 #define GOOD  "\"qmpsnap_verified\": \"true\", \"foreign\": false, "
 #define ID(n) "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f000" n
 
-/* web's two sets (1: disks 1 and 2, 2: disk 3), db's one, an unfinished one, and another's image.
- */
-static const char shelf[] =
-	"[{\"id\": \"" ID("3") "\", \"name\": \"web-b\", " RUN ", " GOOD "\"qmpsnap_set\": \"" ID(
-		"b") "\", \"qmpsnap_guest\": \"web\", \"qmpsnap_disk\": \"vda\", "
-		     "\"qmpsnap_instant\": \"2026-11-23T10:00:00.500Z\", \"tags\": [\"x\", "
-		     "\"nightly\"]},"
-		     "{\"id\": \"" ID(
-			     "2") "\", \"name\": \"web-a\", " RUN ", " GOOD
-				  "\"qmpsnap_set\": \"" ID(
-					  "a") "\", \"qmpsnap_guest\": \"web\", \"qmpsnap_disk\": "
-					       "\"vdb\", "
-					       "\"qmpsnap_instant\": \"2026-11-22T10:00:00.000Z\"},"
-					       "{\"id\": \"" ID("1") "\", \"name\": \"web-a\", " RUN ", " GOOD "\"qmpsnap_set\": \"" ID(
-						       "a") "\", \"qmpsnap_guest\": \"web\", "
-							    "\"qmpsnap_disk\": \"vda\", "
-							    "\"qmpsnap_instant\": "
-							    "\"2026-11-22T10:00:00.000Z\"},"
-							    "{\"id\": \"" ID(
-								    "4") "\", \"name\": "
-									 "\"web-a\", " RUN ", " GOOD
-									 "\"qmpsnap_set\": \"" ID("d") "\", \"qmpsnap_guest\": \"db\", \"instance_uuid\": \"" ID(
-										 "e") "\", "
-										      "\"created_"
-										      "at\": "
-										      "\"2026-11-"
-										      "24T00:00:"
-										      "00Z\"},"
-										      "{\"id\": "
-										      "\"" ID("5") "\", \"name\": \"half\", " RUN
-												   ", \"status\": \"queued\", "
-												   "\"qmpsnap_set\": \"" ID(
-													   "f") "\", \"foreign\": false},"
-														"{\"id\": \"" ID(
-															"6") "\", \"name\": \"debian\", \"status\": \"active\", \"foreign\": true, "
-															     "\"created_at\": \"2020-01-01T00:00:00Z\"}]";
+/* web's two sets (1: disks 1 and 2, 2: disk 3), db's one, an unfinished one, another's image, and
+ * one that somebody has made of a server booted from 3. */
+#define OURS(n, set)                                                                               \
+	"{\"id\": \"" ID(n) "\", " RUN ", " OF(ID(n)) ", \"qmpsnap_set\": \"" ID(set) "\", "
+#define AT(time) "\"qmpsnap_instant\": \"" time "\""
+
+/* clang-format off */
+static const char shelf[] = "["
+	OURS("3", "b") GOOD AT("2026-11-23T10:00:00.500Z") ", \"name\": \"web-b\", "
+		"\"qmpsnap_guest\": \"web\", \"qmpsnap_disk\": \"vda\", "
+		"\"tags\": [\"x\", \"nightly\"]},"
+	OURS("2", "a") GOOD AT("2026-11-22T10:00:00.000Z") ", \"name\": \"web-a\", "
+		"\"qmpsnap_guest\": \"web\", \"qmpsnap_disk\": \"vdb\"},"
+	OURS("1", "a") GOOD AT("2026-11-22T10:00:00.000Z") ", \"name\": \"web-a\", "
+		"\"qmpsnap_guest\": \"web\", \"qmpsnap_disk\": \"vda\"},"
+	OURS("4", "d") GOOD "\"created_at\": \"2026-11-24T00:00:00Z\", \"name\": \"web-a\", "
+		"\"qmpsnap_guest\": \"db\", \"instance_uuid\": \"" ID("e") "\"},"
+	OURS("5", "f") "\"name\": \"half\", \"status\": \"queued\", \"foreign\": false},"
+	"{\"id\": \"" ID("6") "\", \"name\": \"debian\", \"status\": \"active\", "
+		"\"foreign\": true, \"created_at\": \"2020-01-01T00:00:00Z\"},"
+	"{\"id\": \"" ID("7") "\", " RUN ", " OF(ID("3")) ", " GOOD AT("2026-11-23T10:00:00.500Z")
+		", \"qmpsnap_set\": \"" ID("b") "\", \"name\": \"theirs\", "
+		"\"qmpsnap_guest\": \"web\", \"qmpsnap_disk\": \"vda\", "
+		"\"status\": \"active\", \"created_at\": \"2026-12-01T00:00:00Z\"}"
+	"]";
+/* clang-format on */
 
 static struct qmpsnap_error err;
 
@@ -70,8 +61,11 @@ static const char *chosen(const struct selection *selection)
 START_TEST(test_all)
 {
 	ck_assert_str_eq(chosen(&(struct selection){.all = false}), "1234");
-	ck_assert_str_eq(chosen(&(struct selection){.all = true}), "5612"
-								   "34");
+	ck_assert_str_eq(chosen(&(struct selection){.all = true}), "5612347");
+	/* What isn't ours has no set and no guest of ours, and its own time. */
+	ck_assert_str_eq(chosen(&(struct selection){.all = true, .set = ID("b")}), "3");
+	ck_assert_str_eq(chosen(&(struct selection){.all = true, .guest = "web"}), "123");
+	ck_assert_str_eq(chosen(&(struct selection){.all = true, .since = "2026-11-25"}), "7");
 }
 END_TEST
 
@@ -97,7 +91,8 @@ START_TEST(test_words)
 {
 	const char *const image[] = {ID("2")}, *const set[] = {ID("a")}, *const name[] = {"web-b"};
 	const char *const half[] = {ID("5")}, *const half_name[] = {"half"},
-			  *const alien[] = {ID("6")};
+			  *const alien[] = {ID("6")}, *const copy_set[] = {ID("b")},
+			  *const copy[] = {ID("7")};
 	const char *const two[] = {ID("3"), "nobody"}, *const many[] = {"web-a"};
 
 	ck_assert_str_eq(chosen(&(struct selection){.which = image, .n_which = 1}), "2");
@@ -106,6 +101,10 @@ START_TEST(test_words)
 	/* By its id anything can be meant. */
 	ck_assert_str_eq(chosen(&(struct selection){.which = half, .n_which = 1}), "5");
 	ck_assert_str_eq(chosen(&(struct selection){.which = alien, .n_which = 1}), "6");
+	ck_assert_str_eq(chosen(&(struct selection){.which = copy_set, .n_which = 1}), "3");
+	ck_assert_str_eq(
+		chosen(&(struct selection){.which = copy_set, .n_which = 1, .all = true}), "3");
+	ck_assert_str_eq(chosen(&(struct selection){.which = copy, .n_which = 1}), "7");
 	ck_assert_str_eq(chosen(&(struct selection){.which = half_name, .n_which = 1}), "none");
 	ck_assert_str_eq(chosen(&(struct selection){.which = two, .n_which = 2}), "none");
 	ck_assert_int_eq(err.code, QMPSNAP_STORE);
@@ -150,21 +149,24 @@ START_TEST(test_time)
 }
 END_TEST
 
+#define MADE RUN ", " OF("i") ", \"qmpsnap_set\": \"" ID("a") "\""
+
 static const struct {
 	const char *record;
 	bool allowed, forced;
 } deletions[] = {
-	{RUN ", \"qmpsnap_set\": \"" ID("a") "\", \"foreign\": false", true, true},
-	{RUN ", \"qmpsnap_set\": \"" ID("a") "\", \"foreign\": true", false, false},
-	{RUN ", \"qmpsnap_set\": \"" ID("a") "\"", false, false}, /* not known to be ours */
-	{RUN ", \"qmpsnap_set\": \"" ID("a") "\", \"foreign\": false, \"protected\": true", false,
-		false},
-	{RUN ", \"qmpsnap_set\": \"" ID("a") "\", \"foreign\": false, \"protected\": \"True\"",
-		false, false},
+	{MADE ", \"foreign\": false", true, true},
+	{MADE ", \"foreign\": true", false, false},
+	{MADE, false, false}, /* not known to be ours */
+	{MADE ", \"foreign\": false, \"protected\": true", false, false},
+	{MADE ", \"foreign\": false, \"protected\": \"True\"", false, false},
 	{"\"foreign\": false", false, true},
-	{RUN ", \"foreign\": false", false, true},
-	{"\"qmpsnap_run\": \"x\", \"qmpsnap_set\": \"" ID("a") "\", \"foreign\": false", false,
-		true},
+	{RUN ", " OF("i") ", \"foreign\": false", false, true},
+	{RUN ", \"qmpsnap_set\": \"" ID("a") "\", \"foreign\": false", false, true},
+	{RUN ", " OF("j") ", \"qmpsnap_set\": \"" ID("a") "\", \"foreign\": false", false, true},
+	{"\"qmpsnap_run\": \"x\", " OF("i") ", \"qmpsnap_set\": \"" ID(
+		 "a") "\", \"foreign\": false",
+		false, true},
 	{"\"foreign\": false, \"protected\": true", false, false},
 };
 
