@@ -157,6 +157,18 @@ static void give_up_full(struct snapshot_disk *d)
 	give_up(d->snapshot, &err);
 }
 
+static void give_up_poor(struct snapshot_disk *d)
+{
+	struct qmpsnap_error err;
+
+	error_set(&err, QMPSNAP_VIEW,
+		"disk %s: the file system of its scratch, %s, is nearly full: the snapshot was "
+		"given up before the guest would have had to stop",
+		d->label, scratch_file_folder(d->snapshot));
+	error_hint(&err, "name a folder with --scratch that has more room");
+	give_up(d->snapshot, &err);
+}
+
 static bool is_watched(const struct qmpsnap_snapshot *s)
 {
 	bool any = false;
@@ -190,9 +202,10 @@ static void on_stats(struct json_object *result, const struct qmpsnap_error *err
 		take_stats(d, result);
 		if (d->scratch_is_reserved || s->faults.no_watch)
 			continue;
-		if (d->scratch_written_bytes + margin_bytes(d) >= d->scratch_limit_bytes ||
-			(!d->scratch_holds && scratch_file_free_bytes(d) < margin_bytes(d)))
+		if (d->scratch_written_bytes + margin_bytes(d) >= d->scratch_limit_bytes)
 			give_up_full(d);
+		else if (!d->scratch_holds && scratch_file_free_bytes(d) < margin_bytes(d))
+			give_up_poor(d);
 	}
 	if (s->watch.watching)
 		jobs_after(s, WATCH_POLL_MS, watch);

@@ -215,11 +215,21 @@ void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_reser
 	(void)uv_queue_work(d->snapshot->loop, &d->reserve_work, reserve, on_reserved);
 }
 
+bool scratch_file_system_holds(uint32_t magic)
+{
+	static const uint32_t holding[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC};
+	size_t i = 0;
+
+	while (i < sizeof(holding) / sizeof(holding[0]) && holding[i] != magic)
+		i++;
+	return i < sizeof(holding) / sizeof(holding[0]);
+}
+
 bool scratch_file_reservation_holds(const struct snapshot_disk *d)
 {
 	struct statfs fs;
 
-	return fstatfs(d->scratch_fd, &fs) == 0 && fs.f_type != BTRFS_SUPER_MAGIC;
+	return fstatfs(d->scratch_fd, &fs) == 0 && scratch_file_system_holds((uint32_t)fs.f_type);
 }
 
 uint64_t scratch_file_free_bytes(const struct snapshot_disk *d)

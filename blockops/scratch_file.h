@@ -46,8 +46,11 @@ bool scratch_file_write_qcow2(
 typedef void scratch_reserved_fn(struct snapshot_disk *d, const struct qmpsnap_error *err);
 void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_reserved_fn *then);
 
-/* Whether the file system keeps what was reserved for what is written later: not one that copies
- * on write (btrfs). */
+/* Whether a file system, by its number in statfs(2), keeps what was reserved for what is written
+ * later.  Known of ext2 to ext4, XFS and tmpfs; all others count as not: btrfs takes new room when
+ * a block is written once more, and ZFS' fallocate only looks whether there is room (OpenZFS,
+ * zpl_fallocate_common()). */
+bool scratch_file_system_holds(uint32_t magic);
 bool scratch_file_reservation_holds(const struct snapshot_disk *d);
 
 /* What the file system has left for others than root. */

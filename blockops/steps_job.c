@@ -52,13 +52,18 @@ static void on_reserved(struct snapshot_disk *d, const struct qmpsnap_error *err
 	d->scratch_holds = !err && scratch_file_reservation_holds(d);
 	d->scratch_is_reserved =
 		d->scratch_holds && d->scratch_limit_bytes >= scratch_file_most_bytes(d);
-	if (!d->scratch_is_reserved) {
+	if (!d->scratch_holds) {
+		log_line(QMPSNAP_LOG_WARNING,
+			"disk %s: the file system of %s isn't known to keep what it reserves: the "
+			"snapshot is given up when that is nearly full",
+			d->label, scratch_file_folder(d->snapshot));
+	} else if (!d->scratch_is_reserved) {
 		char limit[UNITS_TEXT_BYTES];
 		units_format_size(limit, d->scratch_limit_bytes);
 		log_line(QMPSNAP_LOG_INFO,
-			"disk %s: %s are %s for its scratch, less than the whole disk could need: "
-			"the snapshot is given up if the guest overwrites nearly as much",
-			d->label, limit, d->scratch_holds ? "reserved" : "free");
+			"disk %s: %s are reserved for its scratch, less than the whole disk could "
+			"need: the snapshot is given up if the guest overwrites nearly as much",
+			d->label, limit);
 	}
 	scratch_file_add_node(d, "s", scratch_node);
 }
