@@ -71,11 +71,9 @@ static bool any_stands(const struct weighing *w, bool with_fdsets)
 	return leftovers_has_of(&left, w->run->s);
 }
 
-static bool is_paused(const struct weighing *w)
+static bool stands_still(const struct weighing *w)
 {
-	const char *status = json_string(w->replies[STATUS], "status");
-
-	return status && strcmp(status, "paused") == 0;
+	return guest_status_is_held(json_string(w->replies[STATUS], "status"));
 }
 
 /* Whether the run's stop or freeze isn't to be undone; then *doubt says why. */
@@ -92,8 +90,8 @@ static bool is_doubtful(const struct weighing *w, struct qmpsnap_error *doubt)
 			s->guest_name, s->run);
 	if (s->stopped && was_accessed(w))
 		return !error_set(doubt, QMPSNAP_AGENT,
-			"%s is paused, and not by run %s: it has used its disks since; so it is "
-			"left paused",
+			"%s stands still, and not for run %s: it has used its disks since; so it "
+			"is left as it is",
 			s->guest_name, s->run);
 	return false;
 }
@@ -110,7 +108,7 @@ static void end(struct weighing *w)
 {
 	struct qmpsnap_snapshot *s = w->run->s;
 	struct qmpsnap_error doubt = {0};
-	const bool is_held = s->freeze.in_doubt || is_paused(w);
+	const bool is_held = s->freeze.in_doubt || stands_still(w);
 	const bool stays = is_held && is_doubtful(w, &doubt);
 
 	if (stays) {

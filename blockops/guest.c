@@ -213,6 +213,16 @@ bool guest_is_running(const struct guest *guest)
 	return guest->status && strcmp(guest->status, "running") == 0;
 }
 
+bool guest_status_is_reset(const char *status)
+{
+	return status && strcmp(status, "prelaunch") == 0;
+}
+
+bool guest_status_is_held(const char *status)
+{
+	return status && (strcmp(status, "paused") == 0 || guest_status_is_reset(status));
+}
+
 char *guest_iothread_owner(const struct guest_disk *disk, const char *parent_bus)
 {
 	if (!disk->qom_path)

@@ -67,6 +67,11 @@ void guest_free(struct guest *guest);
 
 bool guest_is_running(const struct guest *guest);
 
+/* What a guest says that a `stop` holds: "paused", or "prelaunch" once it was reset in that, which
+ * QEMU (5.2 to 11.1) tells by the event RESET alone.  NULL: false. */
+bool guest_status_is_held(const char *status);
+bool guest_status_is_reset(const char *status); /* the second of these */
+
 /* The QOM path of the controller or device that may have an iothread: the SCSI controller behind
  * `parent_bus`, or, for any other `disk`, the device itself.  Owned by the caller; NULL: none. */
 char *guest_iothread_owner(const struct guest_disk *disk, const char *parent_bus);

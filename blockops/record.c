@@ -254,6 +254,11 @@ void record_thawed(struct qmpsnap_snapshot *s)
 	tell_kind(s, "thawed");
 }
 
+void record_reset(struct qmpsnap_snapshot *s)
+{
+	tell_kind(s, "reset");
+}
+
 static void tell_guard(struct qmpsnap_snapshot *s, const char *kind)
 {
 	struct qmpsnap_error err;

@@ -47,6 +47,8 @@ bool record_released(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* The guest's file systems are thawed, or still being thawed. */
 void record_thawed(struct qmpsnap_snapshot *s);
 void record_thawing(struct qmpsnap_snapshot *s);
+/* The guest was reset, which ended its freeze; it may still be held. */
+void record_reset(struct qmpsnap_snapshot *s);
 /* The guest stands still on purpose, and this process hasn't hung. */
 void record_holding(struct qmpsnap_snapshot *s);
 /* To the guard alone, now and then: this process goes on. */

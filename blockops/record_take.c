@@ -276,6 +276,8 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		take_frozen(run);
 	else if (strcmp(kind, "thawed") == 0)
 		take_thawed(run);
+	else if (strcmp(kind, "reset") == 0)
+		run->s->freeze.in_doubt = false;
 	else if (strcmp(kind, "published") == 0)
 		run->published = true;
 	else if (strcmp(kind, "left") == 0)

@@ -204,6 +204,7 @@ struct qmpsnap_snapshot {
 	unsigned retake_ms; /* the back-off of taking a released or lost monitor again */
 	bool stopped; /* our `stop` may stand without its `cont` */
 	bool continuing; /* our `cont` was sent */
+	bool reset_in_pause; /* by others; it is continued all the same */
 	unsigned n_refused_conts; /* by QEMU, in the undo */
 	bool stop_answered; /* from then on a RESUME that isn't ours ends our pause */
 	bool resumed_by_others; /* before the instant; it wasn't running when inspected */

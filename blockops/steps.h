@@ -69,8 +69,10 @@ enum { AGENT_REGAIN_MS = 1000 };
 /* A new connection to the agent in place of one that is gone: QEMU takes the next client.  False:
  * nobody listens there any more, or nobody knows where. */
 bool agent_regain(struct qmpsnap_snapshot *s);
-/* An event of QEMU's: others paused the guest, or continued it. */
+/* An event of QEMU's: others paused the guest, continued it, or reset it. */
 void freeze_on_event(struct qmpsnap_snapshot *s, const char *name);
+/* The guest was reset after its freeze was answered: nothing is frozen any more. */
+void freeze_was_lost(struct qmpsnap_snapshot *s);
 
 /* steps_server.c: QEMU's NBD server on a socket of ours */
 flow_fn server_start, server_stop;

@@ -40,12 +40,14 @@ static void say_resumed(struct qmpsnap_error *err)
 	error_hint(err, "run it again");
 }
 
-/* Only while the guest stands still as it did is the copy one instant. */
+/* Only while the guest stands still is the copy one instant.  A reset changes nothing on its disks:
+ * the devices have no request under way by then, and the guest that starts anew doesn't run yet. */
 static bool stands_still(const struct qmpsnap_snapshot *s, const char *status)
 {
-	const char *expected = s->stopped ? "paused" : s->guest.status;
-
-	return status && expected && strcmp(status, expected) == 0;
+	if (s->stopped)
+		return guest_status_is_held(status);
+	return status && s->guest.status &&
+	       (strcmp(status, s->guest.status) == 0 || guest_status_is_reset(status));
 }
 
 static void on_status_after(struct json_object *result, const struct qmpsnap_error *err, void *data)

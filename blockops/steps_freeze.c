@@ -233,8 +233,9 @@ static void claim_consistency(struct qmpsnap_snapshot *s)
 	else if (s->freeze.frozen)
 		log_line(QMPSNAP_LOG_WARNING,
 			"nobody can tell that the file systems were frozen up to the instant, "
-			"since the thaw wasn't answered well: the images count as "
-			"crash-consistent");
+			"since %s: the images count as crash-consistent",
+			s->freeze.n_thaws > 0 ? "the thaw wasn't answered well"
+					      : "the guest was reset");
 }
 
 static void on_thawed(const struct qmpsnap_error *err, void *data)
@@ -253,10 +254,23 @@ void guest_thaw(struct flow *f, void *self)
 	end_thaw(self, on_thawed);
 }
 
+void freeze_was_lost(struct qmpsnap_snapshot *s)
+{
+	if (!s->freeze.in_doubt)
+		return;
+	freeze_forget(&s->freeze);
+	record_reset(s);
+}
+
 void freeze_on_event(struct qmpsnap_snapshot *s, const char *name)
 {
 	if (strcmp(name, "STOP") == 0) {
 		s->paused_by_others = !s->stopped;
+	} else if (strcmp(name, "RESET") == 0) {
+		/* One that isn't answered may be done by the agent of the guest that starts anew.
+		 */
+		if (s->freeze.n_frozen > 0)
+			freeze_was_lost(s);
 	} else if (strcmp(name, "RESUME") == 0) {
 		if (s->paused_by_others && s->freeze.in_doubt)
 			freeze_hurry(&s->freeze);

@@ -2,6 +2,7 @@
  *
  * The pause: several disks of a running guest get their one instant between `stop` and `cont`,
  * where nothing else happens: the requests are made beforehand and no line is written. */
+#include "base/log.h"
 #include "blockops/steps.h"
 
 #include <string.h>
@@ -85,7 +86,7 @@ void pause_over(struct qmpsnap_snapshot *s)
 static void say_continued(struct qmpsnap_error *err)
 {
 	error_set(err, QMPSNAP_QEMU,
-		"somebody continued the guest while its disks were being switched, so they have no "
+		"somebody continued the guest before all of its disks were taken, so they have no "
 		"common instant");
 	error_hint(err, "run it again");
 }
@@ -102,6 +103,8 @@ void pause_on_event(struct qmpsnap_snapshot *s, const char *name)
 	const bool goes_on = strcmp(name, "RESUME") == 0 || strcmp(name, "WAKEUP") == 0;
 	struct qmpsnap_error err;
 
+	if (strcmp(name, "RESET") == 0 && s->stop_answered && s->stopped)
+		s->reset_in_pause = true;
 	if (!goes_on || s->continuing)
 		return;
 	say_continued(&err);
@@ -121,21 +124,25 @@ void pause_on_event(struct qmpsnap_snapshot *s, const char *name)
 
 /* ---- resume ---- */
 
+/* Our `cont` is answered. */
+static void end_pause(struct qmpsnap_snapshot *s)
+{
+	pause_over(s);
+	if (s->reset_in_pause)
+		log_line(QMPSNAP_LOG_WARNING,
+			"the guest was reset while it stood still for the snapshot: it has been "
+			"continued, and starts anew");
+	s->reset_in_pause = false;
+}
+
 static void on_resumed(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
 	(void)result;
 	if (!err)
-		pause_over(s);
+		end_pause(s);
 	flow_done(&s->flow, err);
-}
-
-static bool is_paused(struct json_object *result)
-{
-	const char *status = json_string(result, "status");
-
-	return status && strcmp(status, "paused") == 0;
 }
 
 /* Others may have continued and stopped the guest: their events come ahead of this answer. */
@@ -146,7 +153,7 @@ static void on_status_at_end(
 	struct qmp_request *cont = s->cont_request;
 	struct qmpsnap_error mine;
 
-	if (!err && s->stopped && !is_paused(result)) {
+	if (!err && s->stopped && !guest_status_is_held(json_string(result, "status"))) {
 		pause_over(s);
 		say_continued(&mine);
 		err = &mine;
@@ -209,16 +216,17 @@ static void on_unpaused(struct json_object *result, const struct qmpsnap_error *
 		return;
 	}
 	if (!err)
-		pause_over(s);
+		end_pause(s);
 	else if (!snapshot_qemu_is_gone(s))
 		record_still_stopped(s);
 	flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
 }
 
-/* Continues only a guest that is paused: any other state is not our stop's any more. */
+/* Continues only a guest that a `stop` holds: any other state is not our stop's any more. */
 static void on_status(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
+	const char *status = json_string(result, "status");
 
 	if (err && monitor_regain_in_pause(s, on_regained))
 		return;
@@ -226,11 +234,15 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 		guest_unpause(&s->flow, s);
 		return;
 	}
-	if (err || !s->stopped || !is_paused(result)) {
+	if (err || !s->stopped || !guest_status_is_held(status)) {
 		if (!err && s->stopped)
 			pause_over(s);
 		flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
 		return;
+	}
+	if (guest_status_is_reset(status)) {
+		s->reset_in_pause = true; /* the guard has heard of no event */
+		freeze_was_lost(s);
 	}
 	s->continuing = true;
 	qmp_execute(s->qmp, "cont", NULL, on_unpaused, s);

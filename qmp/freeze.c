@@ -129,8 +129,8 @@ static void on_waited(struct json_object *result, const struct qmpsnap_error *er
 
 	(void)result;
 	z->waiting = false;
-	if (err)
-		end(z, err);
+	if (err || !z->in_doubt)
+		end(z, z->in_doubt ? err : NULL);
 	else
 		thaw(z);
 }
@@ -140,6 +140,10 @@ static void try_again(struct freeze *z, const struct qmpsnap_error *err)
 {
 	struct qmpsnap_error mine;
 
+	if (!z->in_doubt) { /* a reset has ended it meanwhile */
+		end(z, NULL);
+		return;
+	}
 	if (agent_is_lost(z->agent)) {
 		end(z, err);
 		return;
@@ -218,6 +222,13 @@ void freeze_hurry(struct freeze *z)
 {
 	z->retry_ms = RETRY_FIRST_MS;
 	if (z->waiting)
+		agent_give_up(z->agent);
+}
+
+void freeze_forget(struct freeze *z)
+{
+	z->in_doubt = false;
+	if (z->agent)
 		agent_give_up(z->agent);
 }
 

@@ -45,6 +45,10 @@ void freeze_end(struct freeze *z, freeze_fn *done, void *data);
 /* Tries the next thaw at once: the guest has been continued, say. */
 void freeze_hurry(struct freeze *z);
 
+/* The guest was reset: what was frozen is no more, so there is no doubt left.  A thaw that is under
+ * way ends soon, and well. */
+void freeze_forget(struct freeze *z);
+
 /* Ends the running function soon, with an error. */
 void freeze_give_up(struct freeze *z);
 

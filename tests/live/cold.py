@@ -1,6 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the method cold have in common."""
-from lab import KIB, LabTest
+import os
+import pathlib
+import time
+
+from lab import KIB, MIB, Disk, LabTest
+
+SLOW = "8M"  # --speed that makes a copy last; it holds for the copy and for the upload
+
+
+def is_copying(event):
+    return event["event"] == "progress" and event.get("step") == "copy"
 
 
 class ColdTest(LabTest):
@@ -22,3 +32,48 @@ class ColdTest(LabTest):
         for word in words:
             self.assertIn(word, started.result["error"]["message"])
         self.assert_no_image(guest)
+
+
+class SlowTest(ColdTest):
+    """Copies that last."""
+
+    def slow(self, size=32 * MIB, **options):
+        disk = Disk(size, fmt="raw", style="drive")
+        guest = self.guest(disk, **options)
+        for offset in range(0, size, 8 * MIB):
+            guest.write(disk, offset, 8 * MIB, 0x55)
+        return guest
+
+    def wait_copying(self, started):
+        self.assertIsNotNone(started.wait_for(is_copying), started.describe())
+
+    @staticmethod
+    def children(program, parent):
+        """Processes that run it, started by `parent`; maybe through a loader of another name."""
+        found = []
+        for folder in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                state, its_parent = (folder / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+                words = (folder / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            names = {word.rsplit("/", 1)[-1] for word in words}
+            if program in names and int(its_parent) == parent and state != "Z":
+                found.append(int(folder.name))
+        return found
+
+    def wait_dead(self, pid, timeout_s=5):
+        end = time.monotonic() + timeout_s
+        while pathlib.Path(f"/proc/{pid}/exe").exists():
+            try:
+                os.readlink(f"/proc/{pid}/exe")
+            except OSError:
+                return  # a zombie has none
+            self.assertLess(time.monotonic(), end, "qemu-img lives on")
+            time.sleep(0.02)
+
+    def copying(self, guest):
+        """A copy that is under way, the guest held."""
+        started = self.cold(guest, "--speed", SLOW)
+        self.wait_copying(started)
+        return started
