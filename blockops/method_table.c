@@ -24,7 +24,7 @@ static const struct method_table tables[N_METHODS] = {
 		.steps = backup_steps,
 		.n_steps = &n_backup_steps,
 		.n_looks = 1,
-		.has_room = spool_has_room},
+		.has_room = backup_has_room},
 	[METHOD_MIRROR] = {.name = "mirror",
 		.key = "mirror",
 		.steps = mirror_steps,

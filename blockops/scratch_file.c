@@ -232,6 +232,14 @@ bool scratch_file_reservation_holds(const struct snapshot_disk *d)
 	return fstatfs(d->scratch_fd, &fs) == 0 && scratch_file_system_holds((uint32_t)fs.f_type);
 }
 
+bool scratch_file_folder_holds(const struct qmpsnap_snapshot *s)
+{
+	struct statfs fs;
+
+	return statfs(scratch_file_folder(s), &fs) == 0 &&
+	       scratch_file_system_holds((uint32_t)fs.f_type);
+}
+
 uint64_t scratch_file_free_bytes(const struct snapshot_disk *d)
 {
 	struct statvfs fs;

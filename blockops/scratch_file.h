@@ -52,6 +52,8 @@ void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_reser
  * zpl_fallocate_common()). */
 bool scratch_file_system_holds(uint32_t magic);
 bool scratch_file_reservation_holds(const struct snapshot_disk *d);
+/* The same of the folder, before there is a file. */
+bool scratch_file_folder_holds(const struct qmpsnap_snapshot *s);
 
 /* What the file system has left for others than root. */
 uint64_t scratch_file_free_bytes(const struct snapshot_disk *d);

@@ -40,9 +40,10 @@ bool monitor_regain_in_pause(struct qmpsnap_snapshot *s, diagnosed_fn *then);
 /* steps_check.c: whether there is room, and whether the store would take the images; touches
  * nothing, so a dry run does it too */
 flow_fn check_begin, check_cancel;
-/* For struct method_table, beside scratch_file_share(): room for copies made by QEMU
- * (steps_spool.c), by qemu-img (steps_convert.c), and by that if need be (steps_offline.c). */
-method_room_fn spool_has_room, convert_has_room, offline_has_room;
+/* For struct method_table, beside scratch_file_share(): room for copies made by QEMU, and such that
+ * must not lose it once it is reserved (steps_spool.c), by qemu-img (steps_convert.c), and by that
+ * if need be (steps_offline.c). */
+method_room_fn spool_has_room, backup_has_room, convert_has_room, offline_has_room;
 
 /* steps_guard.c */
 flow_fn guard_begin, guard_dismiss;

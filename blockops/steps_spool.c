@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The spools: a file for each disk that QEMU copies it into.  All that the copies may ever take is
- * reserved before anything is done to the guest: a guest's write to what isn't copied yet waits for
- * the copy, and fails where that has no room. */
+ * reserved before anything is done to the guest.  With a backup, a guest's write to what isn't
+ * copied yet waits for the copy, and fails where that has no room: so there it must be certain.  A
+ * mirror without room only fails itself. */
 #include "base/log.h"
 #include "base/units.h"
 #include "blockops/scratch_file.h"
@@ -44,6 +45,22 @@ bool spool_has_room(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	return false;
 }
 
+bool backup_has_room(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	if (!spool_has_room(s, err))
+		return false;
+	if (scratch_file_folder_holds(s))
+		return true;
+	error_set(err, QMPSNAP_REFUSED,
+		"the file system of %s isn't known to keep what is reserved there, and a guest's "
+		"writes fail when a backup's copy finds no room",
+		scratch_file_folder(s));
+	error_hint(err,
+		"name a folder on ext4, XFS or tmpfs with --scratch; a full copy can't harm "
+		"the guest with --method mirror, whose instant is at its end");
+	return false;
+}
+
 static void on_reserved(struct snapshot_disk *d, const struct qmpsnap_error *err)
 {
 	struct qmpsnap_error mine = {0};
@@ -62,8 +79,8 @@ static void on_reserved(struct snapshot_disk *d, const struct qmpsnap_error *err
 	d->scratch_is_reserved = d->scratch_holds;
 	if (!err && !d->scratch_holds)
 		log_line(QMPSNAP_LOG_WARNING,
-			"disk %s: the file system of %s doesn't keep what it reserves: should it "
-			"fill up, the guest's writes may fail",
+			"disk %s: the file system of %s isn't known to keep what it reserves: "
+			"should it fill up, the snapshot fails",
 			d->label, scratch_file_folder(d->snapshot));
 	disk_done(d->snapshot, &mine);
 }
@@ -96,7 +113,7 @@ void spool_reserve(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 	struct qmpsnap_error err;
 
-	if (spool_has_room(s, &err))
+	if (s->table->has_room(s, &err))
 		disks_in_order(s, add_spool, NULL);
 	else
 		flow_done(f, &err);

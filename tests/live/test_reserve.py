@@ -70,6 +70,41 @@ class OnBtrfs(LabTest):
         self.assert_image_is_reference(guest)
         self.assert_nothing_left(guest, before)
 
+    def test_backup_is_refused(self):
+        guest = self.filled()
+        before = guest.state()
+        for more in ((), ("--dry-run",)):
+            started = guest.snapshot("--method", "backup", "--scratch-limit", "1G", *more)
+            self.assertEqual(started.wait(), 3, started.describe())
+            self.assertIn(f"file system of {self.folder}", started.result["error"]["message"])
+            self.assertIn("ext4", started.result["error"]["hint"])
+            self.assertFalse(guest.store.exists())
+            self.assertNotIn("guard", {event["step"] for event in started.events
+                                       if event["event"] == "step"})
+            self.assert_nothing_left(guest, before)
+
+    def test_auto_without_a_server_is_refused(self):
+        """It would take `backup` then, and learns of that late."""
+        guest = self.filled()
+        server = {"type": "unix", "data": {"path": str(guest.folder / "theirs.sock")}}
+        guest.monitor.command("nbd-server-start", addr=server)
+        before = guest.state()
+        started = guest.snapshot("--scratch-limit", "1G")
+        self.assertEqual(started.wait(), 3, started.describe())
+        self.assertIn(f"file system of {self.folder}", started.result["error"]["message"])
+        guest.monitor.command("nbd-server-stop")
+        self.assertEqual(guest.published(), [])
+        self.assert_nothing_left(guest, before)
+
+    def test_mirror_is_warned_of(self):
+        guest = self.filled()
+        before = guest.state()
+        started = guest.snapshot("--method", "mirror", "--scratch-limit", "1G")
+        self.assert_done(started)
+        self.assert_warned(started)
+        self.assert_image_is_reference(guest)
+        self.assert_nothing_left(guest, before)
+
 
 if __name__ == "__main__":
     unittest.main()
