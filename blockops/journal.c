@@ -95,20 +95,23 @@ bool journal_write(struct journal *journal, struct json_object *record, struct q
 	const char *text = record ? json_text(record) : NULL;
 	const size_t len = text ? strlen(text) : 0;
 	char *line = text ? malloc(len + 1) : NULL;
+	struct stat status;
 
 	if (!line)
 		return error_no_memory(err);
 	memcpy(line, text, len + 1);
 	line[len] = '\n';
-	const bool written = write_all(journal->fd, line, len + 1);
+	/* A guard's was written to by its run since it was handed over. */
+	const bool known = fstat(journal->fd, &status) == 0;
+	const bool written = known && write_all(journal->fd, line, len + 1);
 	const int errnum = errno;
 	free(line);
-	if (written) {
-		journal->length_bytes += (off_t)(len + 1);
+	if (known)
+		journal->length_bytes = status.st_size + (off_t)(written ? len + 1 : 0);
+	if (written)
 		return true;
-	}
 	/* What can't be cut off would hide the lines behind it. */
-	if (ftruncate(journal->fd, journal->length_bytes) < 0) {
+	if (!known || ftruncate(journal->fd, journal->length_bytes) < 0) {
 		(void)close(journal->fd);
 		journal->fd = -1;
 	}

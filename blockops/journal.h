@@ -19,7 +19,7 @@
 struct journal {
 	int folder, fd; /* -1: none */
 	char run[NAME_RUN_BYTES];
-	off_t length_bytes; /* of whole lines */
+	off_t length_bytes; /* of whole lines, as it was read or written here last */
 };
 
 enum { JOURNAL_MAX_BYTES = 4 * 1024 * 1024 };

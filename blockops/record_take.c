@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static bool take_disk(struct snapshot_disk *d, struct json_object *from)
@@ -112,14 +111,10 @@ static bool take_run(
 /* Once the folder alone, before the file is made, and once both. */
 static void take_journal(struct qmpsnap_snapshot *s, const int *fds, size_t n_fds)
 {
-	struct stat status;
-
 	journal_close(&s->journal);
 	memcpy(s->journal.run, s->run, sizeof(s->run));
 	s->journal.folder = n_fds > 0 ? fds[0] : -1;
 	s->journal.fd = n_fds > 1 ? fds[1] : -1;
-	if (s->journal.fd >= 0 && fstat(s->journal.fd, &status) == 0)
-		s->journal.length_bytes = status.st_size;
 }
 
 static void take_frozen(struct taken_run *run)

@@ -166,6 +166,28 @@ START_TEST(a_full_disk_leaves_whole_lines)
 }
 END_TEST
 
+/* A guard gets the file empty, and the run writes to it before the guard has to. */
+START_TEST(a_guards_full_disk_leaves_its_runs_lines)
+{
+	const struct rlimit limit = {.rlim_cur = 40, .rlim_max = RLIM_INFINITY};
+	struct journal guard = journal;
+	struct rlimit before;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	guard.fd = dup(journal.fd);
+	ck_assert(write_text("one"));
+	journal_close(&journal);
+	journal = guard;
+	journal.folder = -1;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	ck_assert(!write_text("one that has no room any more"));
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+	ck_assert(write_text("two"));
+	ck_assert(read_dead("one.two."));
+}
+END_TEST
+
 START_TEST(no_link_is_followed)
 {
 	struct journal dead;
@@ -202,6 +224,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_torn_line_does_not_count);
 	tcase_add_loop_test(t, a_broken_line_ends_it, 0, 7);
 	tcase_add_test(t, a_full_disk_leaves_whole_lines);
+	tcase_add_test(t, a_guards_full_disk_leaves_its_runs_lines);
 	tcase_add_test(t, no_link_is_followed);
 	tcase_add_test(t, no_fifo_is_waited_for);
 	suite_add_tcase(s, t);
