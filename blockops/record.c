@@ -213,6 +213,11 @@ bool record_stopping(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 	return !s->guard || guard_tell(s->guard, new_record("stopping"), NULL, 0, err);
 }
 
+bool record_freezing(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	return nobody_listens(s) || tell_with(s, new_record("freezing"), NULL, 0, err);
+}
+
 /* ---- Within steps ---- */
 
 static void tell_kind(struct qmpsnap_snapshot *s, const char *kind)

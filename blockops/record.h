@@ -32,6 +32,8 @@ bool record_connections(
 /* To the guard alone, right before the `stop`: it will send a `cont` from now on.  Had it been told
  * with the step, a guest that others stopped while our `stop` was never sent would be continued. */
 bool record_stopping(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+/* Right before the freeze, and in the journal, too: what others hold frozen isn't ours to thaw. */
+bool record_freezing(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* No `stop` of ours stands any more: nobody must send `cont`, nor end us for being slow. */
 void record_running(struct qmpsnap_snapshot *s);
 /* QEMU refused the `cont`, and the undo goes on: for evidence.h. */

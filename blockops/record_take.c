@@ -178,8 +178,6 @@ static bool take_step(struct taken_run *run, struct json_object *record)
 	 * of these and the thaw. */
 	(void)snprintf(run->last_step, sizeof(run->last_step), "%s", through ? through : step);
 	take_running(run);
-	if (strcmp(step, "freeze") == 0)
-		take_frozen(run);
 	if (json_flag(record, "pauses", false))
 		take_stopping(run->s);
 	run->held_at_ms = json_int(record, "at_ms", 0);
@@ -267,7 +265,7 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		take_running(run);
 	else if (strcmp(kind, "released") == 0)
 		take_released(run, record);
-	else if (strcmp(kind, "thawing") == 0)
+	else if (strcmp(kind, "freezing") == 0 || strcmp(kind, "thawing") == 0)
 		take_frozen(run);
 	else if (strcmp(kind, "thawed") == 0)
 		take_thawed(run);

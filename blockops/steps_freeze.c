@@ -147,7 +147,8 @@ static void tick(struct qmpsnap_snapshot *s)
 static void end_thaw(struct qmpsnap_snapshot *s, freeze_fn *then)
 {
 	s->thaw_ticks = 0;
-	record_thawing(s);
+	if (s->freeze.in_doubt)
+		record_thawing(s);
 	snapshot_after(s, TICK_MS, tick);
 	freeze_end(&s->freeze, then, s);
 }
@@ -200,13 +201,18 @@ static void on_frozen(const struct qmpsnap_error *err, void *data)
 		flow_done(&s->flow, NULL);
 }
 
+static bool before_freeze(void *data, struct qmpsnap_error *err)
+{
+	return record_freezing(data, err);
+}
+
 void guest_freeze(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 	struct qmpsnap_error err;
 
 	(void)f;
-	s->freeze = (struct freeze){.agent = s->agent};
+	s->freeze = (struct freeze){.agent = s->agent, .before = before_freeze};
 	if (s->paused_by_others) {
 		error_set(&err, QMPSNAP_AGENT,
 			"the guest was paused by others, so that its agent can't freeze anything");

@@ -87,6 +87,8 @@ static void on_status_before(
 		error_hint(&mine, "another backup may be running: try again later");
 		err = &mine;
 	}
+	if (!err && z->before && !z->before(z->data, &mine))
+		err = &mine;
 	if (err) {
 		end(z, err);
 		return;

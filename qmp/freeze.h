@@ -14,10 +14,15 @@ struct freeze;
  * INTERNAL without memory. */
 typedef void freeze_fn(const struct qmpsnap_error *err, void *data);
 
-/* Embedded by its user, who sets `agent` and zeroes the rest; no handles of its own.  One function
- * at a time.  Nothing is logged or written to. */
+/* Called within freeze_begin()'s course, with its `data`, right before the freeze is asked for, and
+ * only if nobody else holds one.  False and *err: it isn't asked for, and that is its end. */
+typedef bool freeze_before_fn(void *data, struct qmpsnap_error *err);
+
+/* Embedded by its user, who sets `agent` and, should it care, `before`, and zeroes the rest; no
+ * handles of its own.  One function at a time.  Nothing is logged or written to. */
 struct freeze {
 	struct agent *agent;
+	freeze_before_fn *before;
 	bool in_doubt; /* file systems may be frozen by us: freeze_end() is owed */
 	bool frozen; /* `n_frozen` were, and the status said so after it */
 	unsigned n_frozen; /* file systems, as the agent counts them */

@@ -291,6 +291,30 @@ class PlayedAgent(LabTest):
         self.assertEqual(started.result["consistency"], "crash")
         self.assertNotIn(THAW, heard)
 
+    def test_killed_while_others_hold_it_frozen(self):
+        """Neither the guard nor recover thaws what the run had not frozen yet."""
+        for guarded in (True, False):
+            with self.subTest(guarded=guarded):
+                guest = self.guest(Disk(8 * MIB))
+                before = guest.state()
+                played = self.agent(guest, {THAW: 2})
+                started = guest.snapshot(
+                    "--qga", played.address, *(() if guarded else ("--no-guard",)))
+                while STATUS not in played.heard:
+                    self.assertIsNone(started.result)
+                    time.sleep(0.02)
+                started.signal(signal.SIGKILL)
+                started.wait_exit()
+                played.answers[STATUS] = "frozen"
+                started.wait()  # until the guard has ended, too
+                if not guarded:
+                    code, out, stderr = tool.run(
+                        "recover", "--qmp", guest.address, env=guest.tool_env())
+                    self.assertEqual(code, 0, stderr)
+                    self.assertIn("is undone", out)
+                self.assert_nothing_left(guest, before)
+                self.assertNotIn(THAW, played.heard)
+
     def test_agent_falls_silent_while_frozen(self):
         """The command ends in time and says what is left, and its guard goes on trying."""
         guest = self.guest(Disk(8 * MIB))
