@@ -185,6 +185,7 @@ struct glance_image {
 	char file_path[GLANCE_PATH_BYTES + 8], import_path[GLANCE_PATH_BYTES + 8];
 	char size_header[64], backend_header[300];
 	char algorithm[16]; /* that the pump computes */
+	bool staged; /* all was sent, and waits to be imported */
 	char sent[129]; /* the digest of what was sent, by `algorithm`; "": not all was */
 	struct json_object *got; /* the record as it is after the PUT */
 };
@@ -219,6 +220,9 @@ void glance_stop(struct store_image *base);
 
 /* Sends all bytes (glance_put.c); ends in glance_look(). */
 void glance_upload(struct glance_image *image);
+
+/* Makes what was staged the image (glance_put.c); ends in glance_look(). */
+void glance_import(struct glance_image *image);
 
 /* Looks at the record and goes on from there (glance_look.c): glance_verify(), another try, another
  * look, or the end. */

@@ -18,13 +18,18 @@ static void upload_again(void *data)
 	glance_upload(data);
 }
 
+static void import_again(void *data)
+{
+	glance_import(data);
+}
+
 static void look_again(void *data)
 {
 	glance_look(data);
 }
 
-/* Sends all once more, a little later. */
-static void retry(struct glance_image *image)
+/* Does it once more, a little later; `what` says so. */
+static void retry(struct glance_image *image, const char *what, delay_fn *again)
 {
 	const struct glance_store *store = image->store;
 	char wait[UNITS_TEXT_BYTES];
@@ -36,10 +41,13 @@ static void retry(struct glance_image *image)
 	}
 	const uint64_t ms = delay_after(image->failures, store->wait_ms, image->retry_after_ms);
 	units_format_duration(wait, ms);
-	log_line(QMPSNAP_LOG_WARNING,
-		"%s; sending all of it again in %s, which is the same point in time",
-		image->upload_err.message, wait);
-	glance_wait(image, ms, upload_again);
+	log_line(QMPSNAP_LOG_WARNING, "%s; %s in %s", image->upload_err.message, what, wait);
+	glance_wait(image, ms, again);
+}
+
+static void retry_upload(struct glance_image *image)
+{
+	retry(image, "sending all of it again, which is the same point in time,", upload_again);
 }
 
 /* ---- A new record ------------------------------------------------------------------------- */
@@ -54,7 +62,7 @@ static void remade(const struct qmpsnap_error *err, struct json_object *json, vo
 	if (err && !(image->call.doubtful && answer_said(err, 409, 409)))
 		glance_end(image, err);
 	else
-		retry(image);
+		retry_upload(image);
 }
 
 static void removed(const struct qmpsnap_error *err, void *data)
@@ -140,17 +148,29 @@ static void end_deleted(struct glance_image *image)
 	glance_end(image, glance_gone(image, &missing, &gone));
 }
 
+static bool may_pass(const struct qmpsnap_error *err)
+{
+	return answer_is_passing(err) || answer_said(err, 409, 409);
+}
+
 /* The last PUT failed, or its answer did: whether it's worth another. */
 static void after_failure(struct glance_image *image, const char *status)
 {
-	const struct qmpsnap_error *err = &image->upload_err;
-
-	if (!answer_is_passing(err) && !answer_said(err, 409, 409))
-		glance_end(image, err);
+	if (!may_pass(&image->upload_err))
+		glance_end(image, &image->upload_err);
 	else if (strcmp(status, "queued") == 0)
-		retry(image);
+		retry_upload(image);
 	else
 		make_anew(image);
+}
+
+/* What was staged lies there as it did: the order to import it didn't come through. */
+static void after_no_import(struct glance_image *image)
+{
+	if (may_pass(&image->upload_err))
+		retry(image, "asking for it again", import_again);
+	else
+		glance_end(image, &image->upload_err);
 }
 
 static void act_on(struct glance_image *image, const char *status, struct json_object *record)
@@ -158,7 +178,9 @@ static void act_on(struct glance_image *image, const char *status, struct json_o
 	const bool failed = image->upload_err.code != QMPSNAP_OK;
 	const bool in_time = uv_now(image->store->loop) < image->settle_until_ms;
 
-	if (in_time && (is_settling(status) || is_importing(record))) {
+	if (failed && image->staged && strcmp(status, "uploading") == 0 && !is_importing(record)) {
+		after_no_import(image);
+	} else if (in_time && (is_settling(status) || is_importing(record))) {
 		glance_wait(image, LOOK_MS, look_again);
 	} else if (strcmp(status, "active") == 0) {
 		image->got = json_object_get(record);

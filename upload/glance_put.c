@@ -86,6 +86,12 @@ static void settle(struct glance_image *image, uint64_t ms)
 	image->settle_until_ms = uv_now(image->store->loop) + ms;
 }
 
+/* Whether the record has to be looked at, to know what a failure has left. */
+static bool is_doubtful(const struct qmpsnap_error *err)
+{
+	return answer_is_passing(err) || answer_said(err, 404, 404) || answer_said(err, 409, 410);
+}
+
 static void imported(const struct qmpsnap_error *err, struct json_object *json, void *data)
 {
 	struct glance_image *image = data;
@@ -93,20 +99,18 @@ static void imported(const struct qmpsnap_error *err, struct json_object *json, 
 	(void)json;
 	if (glance_end_stopped(image))
 		return;
-	if (err && !answer_is_passing(err)) {
+	image->retry_after_ms = image->call.retry_after_ms;
+	if (err && !is_doubtful(err)) {
 		glance_end(image, err);
 		return;
 	}
 	if (err)
 		image->upload_err = *err;
-	else
-		settle(image,
-			image->store->settle_ms + image->stream->size_bytes / IMPORT_BYTES_PER_MS);
+	settle(image, image->store->settle_ms + image->stream->size_bytes / IMPORT_BYTES_PER_MS);
 	glance_look(image);
 }
 
-/* What was staged becomes the image. */
-static void import(struct glance_image *image)
+void glance_import(struct glance_image *image)
 {
 	struct json_object *order = json_object_new_object(), *method = json_object_new_object();
 
@@ -117,6 +121,7 @@ static void import(struct glance_image *image)
 		json_append(stores, json_object_new_string(image->store->backend));
 		json_put(order, "stores", stores);
 	}
+	image->upload_err = (struct qmpsnap_error){.code = QMPSNAP_OK};
 	(void)json_object_put(image->sending);
 	image->sending = order;
 	(void)snprintf(image->import_path, sizeof(image->import_path), "%s/import", image->path);
@@ -133,12 +138,6 @@ static void import(struct glance_image *image)
 
 /* ---- Uploading ---------------------------------------------------------------------------- */
 
-/* Whether the record has to be looked at, to know what a failure has left. */
-static bool is_doubtful(const struct qmpsnap_error *err)
-{
-	return answer_is_passing(err) || answer_said(err, 404, 404) || answer_said(err, 409, 410);
-}
-
 static void upload_closed(void *data)
 {
 	struct glance_image *image = data;
@@ -147,8 +146,9 @@ static void upload_closed(void *data)
 	if (glance_end_stopped(image))
 		return;
 	settle(image, image->store->settle_ms);
-	if (image->upload_err.code == QMPSNAP_OK && image->store->import)
-		import(image);
+	image->staged = image->upload_err.code == QMPSNAP_OK && image->store->import;
+	if (image->staged)
+		glance_import(image);
 	else if (image->upload_err.code == QMPSNAP_OK || is_doubtful(&image->upload_err))
 		glance_look(image);
 	else
@@ -254,6 +254,7 @@ void glance_upload(struct glance_image *image)
 
 	image->upload_err = (struct qmpsnap_error){.code = QMPSNAP_OK};
 	image->sent[0] = '\0';
+	image->staged = false;
 	image->pump = pump_open(&options, &image->err);
 	if (!image->pump) {
 		glance_end(image, NULL);

@@ -14,6 +14,8 @@
 #define PATCH  "PATCH /v2/images/" KIT_ID
 #define LIST   "GET /v2/images?limit=1"
 #define PUT    "PUT /v2/images/" KIT_ID "/file"
+#define STAGE  "PUT /v2/images/" KIT_ID "/stage"
+#define IMPORT "POST /v2/images/" KIT_ID "/import"
 #define GET    "GET /v2/images/" KIT_ID " "
 #define DELETE "DELETE /v2/images/" KIT_ID
 #define QUEUED "{\"id\": \"" KIT_ID "\", \"status\": \"queued\"}"

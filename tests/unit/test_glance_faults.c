@@ -49,6 +49,69 @@ START_TEST(test_passing_faults)
 }
 END_TEST
 
+/* What is staged is sent once, whatever becomes of the order to import it. */
+START_TEST(test_import)
+{
+	char hex[129];
+	struct fake_exchange script[] = {
+		{CREATE, .status = 201, .body = QUEUED},
+		{PATCH, .status = 200},
+		{LIST, .status = 200, .body = "{}"},
+		{STAGE, .status = 204},
+		{IMPORT, .status = 503},
+		{GET, .status = 200, .body = "{\"status\": \"uploading\"}"},
+		{IMPORT, .how = FAKE_HANG_UP},
+		{GET, .status = 200, .body = "{\"status\": \"uploading\"}"},
+		{IMPORT, .status = 409}, /* the last one had come */
+		{GET, .status = 200, .body = "{\"status\": \"importing\"}"},
+		{GET, .status = 200, .body = record},
+	};
+
+	tries = 4;
+	wishes.import = true;
+	fake_stream_init(&stream, &loop, 3000001);
+	fake_stream_digest(&stream, "sha512", hex);
+	make_record(3000001, "sha512", hex, NULL);
+	start(&loop, script, COUNT(script));
+	ck_assert_msg(kit_put(&loop, image, &stream.base, &err), "%s", err.message);
+	ck_assert_uint_eq(stream.opened, 1);
+	finish(true);
+}
+END_TEST
+
+/* The order is refused for good: because the record was deleted, or not. */
+START_TEST(test_no_import)
+{
+	static const struct {
+		int status, look; /* 0: there is none */
+		enum qmpsnap_code code;
+	} rows[] = {
+		{404, 404, QMPSNAP_INTERRUPTED},
+		{410, 404, QMPSNAP_INTERRUPTED},
+		{404, 200, QMPSNAP_STORE},
+		{403, 0, QMPSNAP_STORE},
+		{409, 200, QMPSNAP_STORE},
+	};
+	struct fake_exchange script[] = {
+		{CREATE, .status = 201, .body = QUEUED},
+		{PATCH, .status = 200},
+		{LIST, .status = 200, .body = "{}"},
+		{STAGE, .status = 204},
+		{IMPORT, .status = rows[_i].status},
+		{GET, .status = rows[_i].look, .body = "{\"status\": \"uploading\"}"},
+	};
+
+	wishes.import = true;
+	fake_stream_init(&stream, &loop, 3000001);
+	start(&loop, script, rows[_i].look ? 6 : 5);
+	const uint64_t began = uv_hrtime();
+	ck_assert(!kit_put(&loop, image, &stream.base, &err));
+	ck_assert_int_eq(err.code, rows[_i].code);
+	ck_assert_uint_lt((uv_hrtime() - began) / 1000000, 650); /* it isn't waited for */
+	finish(true);
+}
+END_TEST
+
 /* The record stays in `saving`: it is deleted, and one with a spare id takes its place. */
 START_TEST(test_made_anew)
 {
@@ -369,6 +432,8 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(c, loop_setup, loop_teardown);
 	tcase_add_test(c, test_passing_faults);
 	tcase_add_test(c, test_made_anew);
+	tcase_add_test(c, test_import);
+	tcase_add_loop_test(c, test_no_import, 0, 5);
 	tcase_add_loop_test(c, test_deleted_meanwhile, 0, 3);
 	tcase_add_test(c, test_spare_ids);
 	tcase_add_test(c, test_settles);
