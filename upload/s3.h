@@ -58,11 +58,11 @@ struct s3_removal {
 	struct object_removal base;
 	char path[S3_PATH_BYTES]; /* of the request under way */
 	char upload_id[S3_ID_BYTES]; /* the one to be aborted */
-	bool known; /* it is the only one there can be */
+	bool known; /* the first one is the only one there can be */
 };
 
-/* Begins; `upload_id` is the only upload that there can be, or NULL: they are asked for.  All but
- * `removal` is copied. */
+/* Begins; `upload_id` is the only upload that there can be, or NULL: they are asked for before,
+ * too, and not only after the abort.  All but `removal` is copied. */
 void s3_remove(struct s3_removal *removal, struct s3_store *store, const struct object_names *names,
 	const char *upload_id, store_done_fn *done, void *data);
 

@@ -17,7 +17,7 @@ static void aborted(const struct qmpsnap_error *err, const struct http_reply *re
 
 	(void)reply;
 	object_removal_note(&removal->base, err);
-	if (err || removal->known)
+	if (err)
 		delete_data(removal);
 	else
 		ask_for_uploads(removal);
@@ -56,7 +56,9 @@ static void asked(const struct qmpsnap_error *err, const struct http_reply *repl
 	struct s3_removal *removal = data;
 	struct uploads uploads = {.removal = removal};
 
-	object_removal_note(&removal->base, err);
+	/* The one that there is, is aborted: who may not list them has done what can be done. */
+	if (!removal->known || !answer_said(err, 400, 599))
+		object_removal_note(&removal->base, err);
 	removal->upload_id[0] = '\0';
 	if (!err && !xml_each(reply->body, reply->body_len, on_text, &uploads))
 		object_removal_fail(&removal->base, "the list of uploads can't be read");

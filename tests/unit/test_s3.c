@@ -272,10 +272,11 @@ START_TEST(test_refused)
 				"<Message>Too\nlate\x7f</Message></Error>"},
 		{"DELETE " JSON " ", .status = 204},
 		{ABORT "up%2B1%2F%3D ", .status = 204},
+		{LIST, .status = 403},
 		{"DELETE " KEY " ", .status = 204},
 	};
 
-	start(script, 5);
+	start(script, 6);
 	ck_assert(!kit_put(&loop, image, &stream.base, &err));
 	ck_assert_str_eq(err.message,
 		"uploading part 1 of s3://bucket/pre/web_1-" KIT_ID
@@ -304,11 +305,36 @@ START_TEST(test_doubtful_upload)
 		BEGIN,
 		{"DELETE " JSON " ", .status = 404},
 		{ABORT "up%2B1%2F%3D ", .status = 204},
+		{LIST, .status = 200, .body = "<ListMultipartUploadsResult/>"},
 		{"DELETE " KEY " ", .status = 404},
 	};
 
-	start(script, 11);
+	start(script, 12);
 	ck_assert_int_eq(err.code, QMPSNAP_OK);
+	ck_assert(kit_discard(&loop, image, &err));
+	finish();
+}
+END_TEST
+
+/* A part that was still on its way makes an upload stay that was aborted. */
+START_TEST(test_aborted_twice)
+{
+	struct fake_exchange script[] = {
+		BEGIN,
+		{"PUT " KEY "?partNumber=1", .status = 403},
+		{"DELETE " JSON " ", .status = 404},
+		{ABORT "up%2B1%2F%3D ", .status = 204},
+		{LIST, .status = 200,
+			.body = "<ListMultipartUploadsResult><Upload><Key>pre/web_1-" KIT_ID
+				".qcow2</Key><UploadId>up+1/=</UploadId></Upload>"
+				"</ListMultipartUploadsResult>"},
+		{ABORT "up%2B1%2F%3D ", .status = 204},
+		{LIST, .status = 200, .body = "<ListMultipartUploadsResult/>"},
+		{"DELETE " KEY " ", .status = 404},
+	};
+
+	start(script, 8);
+	ck_assert(!kit_put(&loop, image, &stream.base, &err));
 	ck_assert(kit_discard(&loop, image, &err));
 	finish();
 }
@@ -407,6 +433,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_lost_completion);
 	tcase_add_test(tcase, test_refused);
 	tcase_add_test(tcase, test_doubtful_upload);
+	tcase_add_test(tcase, test_aborted_twice);
 	tcase_add_test(tcase, test_always_doubtful);
 	tcase_add_test(tcase, test_left);
 	tcase_add_test(tcase, test_no_s3);
