@@ -191,6 +191,18 @@ static bool is_selector(const char *name)
 	return false;
 }
 
+/* What turns the verification of certificates off is a word of its own or of a file: a variable
+ * that was left behind in some shell doesn't. */
+static bool unverifies(const char *name)
+{
+	if (strcmp(name, "insecure") != 0 && strcmp(name, "verify") != 0)
+		return false;
+	log_line(QMPSNAP_LOG_WARNING,
+		"OS_%s isn't heeded: --insecure turns the verification of certificates off",
+		name[0] == 'i' ? "INSECURE" : "VERIFY");
+	return true;
+}
+
 struct json_object *clouds_environment(void)
 {
 	struct json_object *settings = json_object_new_object();
@@ -206,7 +218,8 @@ struct json_object *clouds_environment(void)
 		for (const char *c = *entry + strlen("OS_"); c < equals; c++)
 			name[len++] = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
 		name[len] = '\0';
-		json_put_string(settings, name, equals + 1);
+		if (!unverifies(name))
+			json_put_string(settings, name, equals + 1);
 	}
 	return settings;
 }

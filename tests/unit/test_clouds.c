@@ -160,7 +160,9 @@ static const struct row {
 		"OS_ENDPOINT_TYPE=internalURL",
 		NULL,
 		"cloud=envvars auth=password url=http://e user=u udi=default pw=p pn=n pdi=default "
-		"at=http://i if=internal insecure=1"},
+		"at=http://i if=internal"},
+	{NULL, NULL, NULL, "OS_AUTH_TYPE=none OS_ENDPOINT=http://g OS_VERIFY=false", NULL,
+		"cloud=envvars auth=none at=http://g if=public"},
 	/* secure.yaml and profiles */
 	{"clouds: {a: {auth: {auth_url: x, username: u, user_domain_name: D, project_id: i}}}",
 		"clouds: {a: {auth: {password: s, username: v}}}", NULL, "", "a",
@@ -412,8 +414,7 @@ START_TEST(test_at_url)
 	char want[512];
 
 	(void)snprintf(want, sizeof(want),
-		"cloud=https://h:9292 auth=none at=https://h:9292 cacert=%s/ca.pem insecure=1",
-		home);
+		"cloud=https://h:9292 auth=none at=https://h:9292 cacert=%s/ca.pem", home);
 	ck_assert_str_eq(summary(cloud), want);
 	cloud_free(cloud);
 }
