@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import ssl
+import subprocess
 import tempfile
 import time
 import unittest
@@ -19,6 +20,14 @@ BASE = ('{"name": "base", "container_format": "bare", "disk_format": "qcow2", "m
         '"min_ram": 512, "os_distro": "debian", "hw_disk_bus": "scsi", "img_signature": "x", '
         '"cache_in_nova": "True", "image_type": "base", "instance_uuid": "i", '
         '"qmpsnap_verified": "true", "kernel_id": "None", "os_type": "linux"}')
+
+# Of an upload that is staged and imported: the order to import, and the bytes.
+IMPORT_FAULTS = {
+    ("POST", "/import$"): ({"fault": "cut"}, {"fault": "lose"}, {"fault": "shorten", "at": 20},
+                           {"fault": "status", "status": 503}, {"fault": "stall", "seconds": 1}),
+    ("PUT", "/stage$"): ({"fault": "reset", "at": 2000000}, {"fault": "status", "status": 503},
+                         {"fault": "half-close", "at": 2000000}, {"fault": "slow"}),
+}
 
 
 class Cloud(kit.ServiceTest):
@@ -191,6 +200,44 @@ class Cloud(kit.ServiceTest):
     def test_import(self):
         record = self.assert_stored(self.with_login("--import", "--store", "slow"))
         self.assertEqual(record["stores"], "slow")
+
+    def import_by(self, *rules):
+        """The Glance without Keystone imports nothing."""
+        proxy = FaultProxy(self.service.port)
+        self.addCleanup(proxy.close)
+        proxy.set(*rules)
+        return {**self.service.login(), "OS_IMAGE_ENDPOINT_OVERRIDE": proxy.url}
+
+    def test_import_and_faults(self):
+        for (method, path), faults in IMPORT_FAULTS.items():
+            for fault in faults:
+                with self.subTest(path=path, **fault):
+                    rule = Rule(method, path, **fault)
+                    done = self.with_login("--import", **self.import_by(rule))
+                    self.assertEqual(rule.times, 0)
+                    self.assert_stored(done)
+                    if method == "POST":
+                        self.assertEqual(done.readers, 1, "all was sent again")
+                    self.service.clear()
+
+    def test_import_is_refused(self):
+        rule = Rule("POST", "/import$", "status", times=FOREVER, status=403)
+        done = self.with_login("--import", **self.import_by(rule))
+        self.assert_refused(done)
+        self.assertEqual(done.detail, 403)
+
+    def test_deleted_before_its_import(self):
+        rule = Rule("POST", "/import$", "stall", seconds=3)
+        child = kit.start_upload("glance:", SIZE, *QUICK, "--import", env=self.import_by(rule))
+        deadline = time.monotonic() + 30
+        while rule.times > 0:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        for image in self.service.images():
+            self.service.call("DELETE", f"/v2/images/{image['id']}")
+        out, errors = child.communicate(timeout=60)
+        done = kit.Uploaded(subprocess.CompletedProcess([], child.returncode, out, errors))
+        self.assert_refused(done, code=130)
 
     def test_unknown_store(self):
         done = self.with_login("--store", "medium")

@@ -33,13 +33,6 @@ BYTES_FAULTS = SMALL_FAULTS + (
     {"fault": "status", "status": 503, "after_body": True},
     {"fault": "status", "status": 409},
 )
-# Of an upload that is staged and imported: the order to import, and the bytes.
-IMPORT_FAULTS = {
-    ("POST", "/import$"): ({"fault": "cut"}, {"fault": "lose"}, {"fault": "shorten", "at": 20},
-                           {"fault": "status", "status": 503}, {"fault": "stall", "seconds": 1}),
-    ("PUT", "/stage$"): ({"fault": "reset", "at": 2000000}, {"fault": "status", "status": 503},
-                         {"fault": "half-close", "at": 2000000}, {"fault": "slow"}),
-}
 FINAL = {400: "purpose", 401: "login", 403: "policy", 413: "larger", 415: "format"}
 
 
@@ -78,36 +71,6 @@ class Faults(kit.ServiceTest):
                 self.proxy.set(self.rule("bytes", **fault))
                 self.assert_stored(self.upload("--sized"))
                 self.service.clear()
-
-    def test_import(self):
-        for (method, path), faults in IMPORT_FAULTS.items():
-            for fault in faults:
-                with self.subTest(path=path, **fault):
-                    rule = Rule(method, path, **fault)
-                    self.proxy.set(rule)
-                    done = self.upload("--import")
-                    self.assertEqual(rule.times, 0)
-                    self.assert_stored(done)
-                    if method == "POST":
-                        self.assertEqual(done.readers, 1, "all was sent again")
-                    self.service.clear()
-
-    def test_import_is_refused(self):
-        self.proxy.set(Rule("POST", "/import$", "status", times=FOREVER, status=403))
-        self.assert_refused(self.upload("--import"))
-
-    def test_deleted_before_its_import(self):
-        self.proxy.set(Rule("POST", "/import$", "stall", seconds=3))
-        child = kit.start_upload(f"glance:{self.proxy.url}", SIZE, *QUICK, "--import")
-        deadline = time.monotonic() + 30
-        while not any(fault for *_, fault in self.proxy.log):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
-        for image in self.service.images():
-            self.service.call("DELETE", f"/v2/images/{image['id']}")
-        out, errors = child.communicate(timeout=60)
-        done = kit.Uploaded(subprocess.CompletedProcess([], child.returncode, out, errors))
-        self.assert_refused(done, code=130)
 
     def test_twice_then_well(self):
         self.proxy.set(self.rule("bytes", fault="cut", at=1000000, times=2))
