@@ -23,6 +23,7 @@ struct shelf {
 	struct remote_call call;
 	char path[OBJECT_SHELF_PATH_BYTES];
 	struct json_object *record; /* that is checked; borrowed */
+	struct qmpsnap_error *at_once; /* where a removal fails that hasn't begun; NULL: it has */
 
 	/* list */
 	struct json_object *names; /* of JSONs, yet to be read from `at` on */
@@ -281,9 +282,17 @@ struct shelf_call *object_shelf_check(struct qmpsnap_store *store, struct json_o
 
 /* ---- Removal ------------------------------------------------------------------------------ */
 
+/* Without memory it is told from within the call (object_removal_new()). */
 static void removed(const struct qmpsnap_error *err, void *data)
 {
-	shelf_op_end(data, err);
+	struct shelf *s = data;
+
+	if (!s->at_once) {
+		shelf_op_end(&s->op, err);
+		return;
+	}
+	*s->at_once = *err;
+	s->at_once = NULL;
 }
 
 /* By the names that the record leads to, as another process does: they must be the ones it has. */
@@ -311,8 +320,14 @@ struct shelf_call *object_shelf_remove(struct qmpsnap_store *store, struct json_
 		free(s);
 		return NULL;
 	}
+	s->at_once = err;
 	store->ops->discard_left(store, &spec, removed, s);
-	return &s->op.base;
+	if (s->at_once) {
+		s->at_once = NULL;
+		return &s->op.base;
+	}
+	free(s);
+	return NULL;
 }
 
 void object_shelf_stop(struct shelf_call *call)

@@ -380,6 +380,44 @@ START_TEST(test_left)
 }
 END_TEST
 
+static void fail_at_once(struct qmpsnap_store *base, const struct store_image_spec *what,
+	store_done_fn *done, void *data)
+{
+	const struct qmpsnap_error no_memory = {.code = QMPSNAP_INTERNAL, .message = "no memory"};
+
+	(void)base;
+	(void)what;
+	done(&no_memory, data);
+}
+
+static void never(const struct qmpsnap_error *failure, void *data)
+{
+	(void)failure;
+	(void)data;
+	ck_abort_msg("called back, although it has returned an error");
+}
+
+/* There is no call then that somebody could stop. */
+START_TEST(test_removal_without_memory)
+{
+	struct fake_exchange script[1];
+	struct json_object *record = json_tokener_parse(
+		"{\"id\": \"" KIT_ID "\", \"name\": \"web/1\", \"disk_format\": \"qcow2\", "
+		"\"location\": \"s3://bucket/pre/web_1-" KIT_ID ".qcow2\"}");
+	struct store_ops ops;
+
+	open_store(script, 0);
+	image = NULL;
+	ops = *store->ops;
+	ops.discard_left = fail_at_once;
+	store->ops = &ops;
+	ck_assert_ptr_null(object_shelf_remove(store, record, never, NULL, &err));
+	ck_assert_str_eq(err.message, "no memory");
+	(void)json_object_put(record);
+	finish();
+}
+END_TEST
+
 START_TEST(test_no_s3)
 {
 	struct fake_exchange script[] = {
@@ -436,6 +474,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_aborted_twice);
 	tcase_add_test(tcase, test_always_doubtful);
 	tcase_add_test(tcase, test_left);
+	tcase_add_test(tcase, test_removal_without_memory);
 	tcase_add_test(tcase, test_no_s3);
 	tcase_add_loop_test(tcase, test_stop, 0, 3);
 	suite_add_tcase(s, tcase);
