@@ -13,5 +13,6 @@ QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store)
 	if (!store)
 		return;
 	free(store->spec);
+	free(store->kept_spec);
 	store->ops->free(store);
 }

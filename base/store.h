@@ -108,6 +108,7 @@ struct store_ops {
 struct qmpsnap_store {
 	const struct store_ops *ops;
 	char *spec; /* see qmpsnap_store_spec(); set by qmpsnap_store_open() */
+	char *kept_spec; /* the same for a file: without what may be secret; NULL: as `spec` */
 };
 
 #endif

@@ -2,7 +2,7 @@
  *
  * journal.h - one file a run, STATE/journal/RUN, in which a run says what it is about to do: JSON
  * lines, the records of record.h.  When both the run and its guard were killed, `recover` undoes
- * the run from its journal alone.  No secrets: a store is named as qmpsnap_store_spec() does.
+ * the run from its journal alone.  No secrets: a store is named without the query of its URL.
  *
  * Whoever may still undo the run holds an flock(2) on the file: the run, and its guard through a
  * duplicate.  So a journal that can be locked is a dead run's.

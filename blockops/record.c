@@ -87,7 +87,7 @@ static struct json_object *identity_to_json(const struct identity *id)
 	return object;
 }
 
-static struct json_object *run_to_json(const struct qmpsnap_snapshot *s)
+static struct json_object *run_to_json(const struct qmpsnap_snapshot *s, const char *store)
 {
 	struct json_object *record = new_record("run");
 	char began[NAME_TIME_BYTES];
@@ -104,7 +104,7 @@ static struct json_object *run_to_json(const struct qmpsnap_snapshot *s)
 	json_put_string(record, "agent", s->agent ? s->qga_address : NULL);
 	json_put_int(record, "freeze_deadline_ms", s->freeze_deadline_ms);
 	json_put_int(record, "pid", getpid());
-	json_put_string(record, "store", s->store_spec);
+	json_put_string(record, "store", store);
 	json_put_string(record, "method", s->table->key);
 	json_put_bool(record, "multi", s->multi);
 	json_put(record, "disks", disks_to_json(s));
@@ -113,7 +113,8 @@ static struct json_object *run_to_json(const struct qmpsnap_snapshot *s)
 
 bool record_run(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
-	struct json_object *record = run_to_json(s);
+	const char *kept = s->store ? s->store->kept_spec : NULL;
+	struct json_object *record = run_to_json(s, kept ? kept : s->store_spec);
 	const bool well = journal_write(&s->journal, record, err);
 
 	json_object_put(record);
@@ -131,7 +132,8 @@ bool record_run_for_guard(struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 		{"agent", s->agent ? agent_fd(s->agent) : -1},
 		{"lock", s->lock.fd},
 	};
-	struct json_object *record = run_to_json(s), *names = json_object_new_array();
+	struct json_object *record = run_to_json(s, s->store_spec),
+			   *names = json_object_new_array();
 	int fds[sizeof(all) / sizeof(all[0])];
 	size_t n = 0;
 

@@ -28,15 +28,17 @@ static const struct kind {
 	store_open_fn *open;
 	/* The spec with what the options say, for another process; NULL: they say nothing. */
 	char *(*complete)(const char *spec, const struct qmpsnap_store_options *options);
+	/* The same for a file; NULL: there is nothing secret in it. */
+	char *(*keep)(const char *spec);
 	unsigned takes;
 } kinds[] = {
-	{"dir:", dir_open, NULL, 0},
-	{"file:", file_open, NULL, 0},
-	{"glance:", glance_open, cloud_spec_complete, CLOUD | TLS | IMAGES},
-	{"s3:", s3_open, cloud_spec_complete, TLS},
-	{"swift:", swift_open, cloud_spec_complete, CLOUD | TLS},
-	{"http:", web_open_http, web_spec_complete, TLS | WEB},
-	{"https:", web_open_https, web_spec_complete, TLS | WEB},
+	{"dir:", dir_open, NULL, NULL, 0},
+	{"file:", file_open, NULL, NULL, 0},
+	{"glance:", glance_open, cloud_spec_complete, NULL, CLOUD | TLS | IMAGES},
+	{"s3:", s3_open, cloud_spec_complete, NULL, TLS},
+	{"swift:", swift_open, cloud_spec_complete, NULL, CLOUD | TLS},
+	{"http:", web_open_http, web_spec_complete, web_spec_keep, TLS | WEB},
+	{"https:", web_open_https, web_spec_complete, web_spec_keep, TLS | WEB},
 };
 
 #define STORES                                                                                     \
@@ -122,16 +124,20 @@ static struct qmpsnap_store *open_kind(uv_loop_t *loop, const struct kind *kind,
 	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
 {
 	char *whole = kind->complete ? kind->complete(spec, options) : strdup(spec);
+	char *kept = whole && kind->keep ? kind->keep(whole) : NULL;
 	struct qmpsnap_store *store = NULL;
 
-	if (!whole)
+	if (!whole || (kind->keep && !kept))
 		error_no_memory(err);
 	else
 		store = kind->open(loop, spec + strlen(kind->prefix), options, err);
-	if (store)
+	if (store) {
 		store->spec = whole;
-	else
+		store->kept_spec = kept;
+	} else {
 		free(whole);
+		free(kept);
+	}
 	return store;
 }
 
@@ -139,7 +145,7 @@ QMPSNAP_API struct qmpsnap_store *qmpsnap_store_open(struct uv_loop_s *loop, con
 	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
 {
 	static const struct qmpsnap_store_options defaults;
-	static const struct kind standard_output = {"", stdout_open, NULL, 0};
+	static const struct kind standard_output = {"", stdout_open, NULL, NULL, 0};
 	const struct kind *kind;
 
 	if (!options)

@@ -232,6 +232,13 @@ static void delete_it(struct web_image *image)
 	send_request(image, &request, "deleting", deleted);
 }
 
+static void leave_alone(const struct web_store *store, const char *why)
+{
+	log_line(QMPSNAP_LOG_WARNING,
+		"what is at %.300s is left alone: %s; delete it by hand if it isn't whole",
+		store->spec.place, why);
+}
+
 static void discard(struct store_image *base, store_done_fn *done, void *data)
 {
 	struct web_image *image = web_image(base);
@@ -243,10 +250,7 @@ static void discard(struct store_image *base, store_done_fn *done, void *data)
 		return;
 	}
 	if (image->maybe_there)
-		log_line(QMPSNAP_LOG_WARNING,
-			"what is at %.300s is left alone, since it may be what was there before: "
-			"delete it by hand if it isn't whole",
-			image->store->spec.place);
+		leave_alone(image->store, "it may be what was there before");
 	work_report(&image->later, image->store->remote.loop, NULL, finish, image);
 }
 
@@ -284,8 +288,7 @@ static void leftover_looked(
 	} else if (is_nothing(err)) {
 		finish(NULL, image);
 	} else if (!err || answer_said(err, 100, 599)) {
-		log_line(QMPSNAP_LOG_WARNING, "what is at %.300s is left alone",
-			image->store->spec.place);
+		leave_alone(image->store, "nobody can tell whose it is");
 		finish(NULL, image);
 	} else {
 		finish(err, image);
@@ -309,11 +312,15 @@ static void discard_left(struct qmpsnap_store *base, const struct store_image_sp
 	left->image.store = (struct web_store *)base;
 	left->image.done = leftover_done;
 	left->image.data = left;
-	if (spec->unsent) /* what is there may be why it wasn't */
-		work_report(&left->image.later, left->image.store->remote.loop, NULL, finish,
-			&left->image);
-	else
+	const struct web_store *store = left->image.store;
+	if (spec->unsent || store->spec.query_lost) {
+		/* Unsent: what is there may be why. */
+		if (!spec->unsent)
+			leave_alone(store, "its query, which wasn't written down, would be needed");
+		work_report(&left->image.later, store->remote.loop, NULL, finish, &left->image);
+	} else {
 		send_request(&left->image, &head, "looking at", leftover_looked);
+	}
 }
 
 /* ---- The store ---------------------------------------------------------------------------- */

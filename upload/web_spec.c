@@ -131,6 +131,8 @@ static bool take_word(struct web_spec *web, const char *word, struct qmpsnap_err
 		well = web->force = true;
 	else if (strcmp(word, "insecure") == 0)
 		well = web->insecure = true;
+	else if (strcmp(word, "no-query") == 0)
+		well = web->query_lost = true;
 	else if (value && strncmp(word, header, strlen(header)) == 0)
 		well = add_header(web, value, err);
 	else if (value && strncmp(word, file, strlen(file)) == 0)
@@ -225,4 +227,17 @@ char *web_spec_complete(const char *spec, const struct qmpsnap_store_options *op
 		whole = NULL;
 	free(text);
 	return whole;
+}
+
+char *web_spec_keep(const char *spec)
+{
+	const size_t end = strcspn(spec, "#"), place = strcspn(spec, "?#");
+	char *kept = NULL;
+
+	if (place == end)
+		return strdup(spec);
+	if (asprintf(&kept, "%.*s#no-query%s%s", (int)place, spec, spec[end] ? "&" : "",
+		    spec[end] ? spec + end + 1 : "") < 0)
+		kept = NULL;
+	return kept;
 }

@@ -95,6 +95,54 @@ START_TEST(test_specs)
 }
 END_TEST
 
+/* What a file may say of a URL. */
+START_TEST(test_kept_specs)
+{
+	static const struct {
+		const char *spec, *kept;
+	} rows[] = {
+		{"https://h/p", "https://h/p"},
+		{"https://h/p#force", "https://h/p#force"},
+		{"https://h/p?sig=hush", "https://h/p#no-query"},
+		{"https://h/p?sig=hush#force&header=X%3A%20a", "https://h/p#no-query&force"
+							       "&header=X%3A%20a"},
+		{"https://h/p#header=X%3A?", "https://h/p#header=X%3A?"},
+	};
+	static const struct qmpsnap_store_options none;
+	struct web_spec web;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *kept = web_spec_keep(rows[i].spec);
+		ck_assert_str_eq(kept, rows[i].kept);
+		ck_assert(web_spec_open(&web, kept, &none, &err));
+		ck_assert(web.query_lost == (strstr(rows[i].spec, "hush") != NULL));
+		ck_assert_str_eq(web.url, "https://h/p");
+		web_spec_free(&web);
+		free(kept);
+	}
+	open_store(NULL, 0);
+	image = NULL;
+	ck_assert_ptr_nonnull(strstr(store->spec, "key=hush"));
+	ck_assert_ptr_null(strstr(store->kept_spec, "hush"));
+	finish();
+}
+END_TEST
+
+/* Without its query a URL may be another's. */
+START_TEST(test_left_without_query)
+{
+	char text[128];
+
+	open_store(NULL, 0);
+	image = NULL;
+	qmpsnap_store_close(store);
+	(void)snprintf(text, sizeof(text), "%s/up/a.img#no-query", server.url);
+	store = qmpsnap_store_open(&loop, text, NULL, &err);
+	ck_assert(kit_discard_left(&loop, store, &spec, &err));
+	finish();
+}
+END_TEST
+
 START_TEST(test_wrong_specs)
 {
 	static const char *const wrong[] = {"http://", "http://u:hush@h/", "http://h/#x",
@@ -309,12 +357,8 @@ START_TEST(test_left)
 		int head; /* 0: it isn't asked */
 		bool force, deletes;
 	} rows[] = {
-		{200, false, true},
-		{200, true, false},
-		{404, false, false},
-		{404, true, false},
-		{403, false, false},
-		{0, false, false}, /* the run ended before its upload */
+		{200, false, true}, {200, true, false}, {404, false, false}, {404, true, false},
+		{403, false, false}, {0, false, false}, /* the run ended before its upload */
 	};
 	struct fake_exchange script[] = {
 		{HEAD, .status = rows[_i].head},
@@ -338,6 +382,8 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(tcase, setup, loop_teardown);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, test_specs);
+	tcase_add_test(tcase, test_kept_specs);
+	tcase_add_test(tcase, test_left_without_query);
 	tcase_add_test(tcase, test_wrong_specs);
 	tcase_add_test(tcase, test_whole_life);
 	tcase_add_test(tcase, test_something_there);
