@@ -32,7 +32,7 @@ static bool place(const struct qmpsnap_images *op, char *folder, size_t size, co
 static void open_file(void *self, struct qmpsnap_error *err)
 {
 	struct qmpsnap_images *op = self;
-	char folder[PATH_MAX], hidden[NAME_MAX + 1];
+	char folder[PATH_MAX];
 	const char *name;
 	struct stat st;
 
@@ -43,8 +43,7 @@ static void open_file(void *self, struct qmpsnap_error *err)
 		error_hint(err, "choose another path, or replace the file with --force");
 		return;
 	}
-	(void)snprintf(hidden, sizeof(hidden), ".%.200s.part", name);
-	if (temp_open(&op->temp, folder, hidden, false, err))
+	if (temp_open_random(&op->temp, folder, name, err))
 		(void)writer_reserve(op->temp.fd, (uint64_t)json_int(images_record(op), "size", 0),
 			true, op->path, err);
 }

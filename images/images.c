@@ -112,7 +112,11 @@ static void do_next(struct qmpsnap_images *op)
 		[QMPSNAP_IMAGES_VERIFY] = images_verify,
 	};
 
-	if (op->cancelled || op->at >= json_length(op->images))
+	const bool all = op->at >= json_length(op->images);
+
+	if (all) /* what was to be given up has been done */
+		op->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	if (all || op->cancelled)
 		images_end(op, NULL);
 	else
 		actions[op->action](op);

@@ -49,6 +49,7 @@ struct qmpsnap_images {
 	char path[PATH_MAX];
 	struct target *restoring; /* one for each image */
 	size_t n_restoring;
+	bool onto_devices; /* its files are ready, what is left are block devices */
 };
 
 typedef void images_fn(struct qmpsnap_images *op);

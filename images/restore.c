@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A set of images back onto its disks.  First all targets are looked at, then all images are
- * fetched and found right, then converted where need be, and only at the end the files take their
- * places, one right after the other.  A block device has no such end: it is written to once all
- * images are there and right. */
+ * fetched and found right, and converted where need be.  When all the new files are on their disks,
+ * block devices are written to; when these are, too, the files take their places, one right after
+ * the other, by nothing but a rename. */
 #include "base/error.h"
 #include "base/json.h"
 #include "base/names.h"
@@ -30,40 +30,100 @@ static bool all_done(const struct qmpsnap_images *op)
 	return op->at >= op->n_restoring;
 }
 
+/* What isn't any more what it was, for whoever has to put it right. */
+static void name_touched(const struct qmpsnap_images *op, struct qmpsnap_error *err)
+{
+	char names[sizeof(err->hint) - 64] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < op->n_restoring; i++) {
+		const struct target *t = &op->restoring[i];
+		if (!t->touched || used >= sizeof(names))
+			continue;
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s%s",
+			used ? ", " : "", t->path,
+			t->is_device ? " (written over, perhaps in part)" : " (replaced)");
+	}
+	if (used)
+		error_hint(err, "no longer what it was: %s; all else is untouched", names);
+}
+
+static void end(struct qmpsnap_images *op, const struct qmpsnap_error *err)
+{
+	if (op->err.code == QMPSNAP_OK && err)
+		op->err = *err;
+	if (op->err.code != QMPSNAP_OK)
+		name_touched(op, &op->err);
+	images_end(op, NULL);
+}
+
 /* Whether it is over, by an error or a cancel. */
 static bool is_over(struct qmpsnap_images *op, const struct qmpsnap_error *err)
 {
 	if (!err && !op->cancelled)
 		return false;
-	images_end(op, err);
+	end(op, err);
 	return true;
 }
 
 /* ---- The files take their places ---------------------------------------------------------- */
+
+static bool settle_all(struct qmpsnap_images *op, bool devices, struct qmpsnap_error *err)
+{
+	for (size_t i = 0; i < op->n_restoring; i++) {
+		struct target *t = &op->restoring[i];
+		if (t->is_device == devices && !target_settle(t, err))
+			return false;
+	}
+	return true;
+}
+
+static bool check_all(struct qmpsnap_images *op, struct qmpsnap_error *err)
+{
+	for (size_t i = 0; i < op->n_restoring; i++) {
+		if (!target_check(&op->restoring[i], err))
+			return false;
+	}
+	return true;
+}
 
 static void place_all(void *self, struct qmpsnap_error *err)
 {
 	struct qmpsnap_images *op = self;
 
 	for (size_t i = 0; i < op->n_restoring; i++) {
-		if (!target_check(&op->restoring[i], err))
+		if (!target_place(&op->restoring[i], err))
 			return;
 	}
-	for (size_t i = 0; i < op->n_restoring; i++) {
-		if (!target_place(&op->restoring[i], err)) {
-			error_hint(err, "%zu of %zu disks of the set have been put back", i,
-				op->n_restoring);
-			return;
-		}
+	for (size_t i = 0; i < op->n_restoring; i++)
+		target_placed(&op->restoring[i]);
+}
+
+/* It can't be given up meanwhile: it is done, or failed for a reason of its own. */
+static void placed(const struct qmpsnap_error *err, void *self)
+{
+	struct qmpsnap_images *op = self;
+
+	op->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	for (size_t i = 0; !err && i < op->n_restoring; i++) {
 		struct json_object *record = json_object_array_get_idx(op->images, i);
 		json_put_string(record, "path", op->restoring[i].path);
 		json_append(op->dealt, json_object_get(record));
 	}
+	end(op, err);
 }
 
-static void placed(const struct qmpsnap_error *err, void *self)
+static void settle_devices(void *self, struct qmpsnap_error *err)
 {
-	images_end(self, err);
+	(void)(settle_all(self, true, err) && check_all(self, err));
+}
+
+static void devices_settled(const struct qmpsnap_error *err, void *self)
+{
+	struct qmpsnap_images *op = self;
+
+	if (!is_over(op, err))
+		work_start(&op->work, op->loop, place_all, placed, op);
 }
 
 /* ---- Conversion --------------------------------------------------------------------------- */
@@ -108,6 +168,7 @@ static bool convert(struct qmpsnap_images *op, struct qmpsnap_error *err)
 	argv[n] = PROGRAM_OUT;
 	(void)snprintf(what, sizeof(what), "putting image %s back", images_name(record));
 	op->program = program_start(&options, err);
+	current(op)->touched = t->is_device && op->program;
 	return op->program != NULL;
 }
 
@@ -122,17 +183,37 @@ static void target_checked(const struct qmpsnap_error *err, void *self)
 	struct qmpsnap_error mine;
 
 	if (!is_over(op, err) && !convert(op, &mine))
-		images_end(op, &mine);
+		end(op, &mine);
 }
 
+static void settle_files(void *self, struct qmpsnap_error *err)
+{
+	(void)(settle_all(self, false, err) && check_all(self, err));
+}
+
+static void files_settled(const struct qmpsnap_error *err, void *self)
+{
+	struct qmpsnap_images *op = self;
+
+	if (is_over(op, err))
+		return;
+	op->onto_devices = true;
+	op->at = 0;
+	convert_next(op);
+}
+
+/* Files first: until all of them are ready, no device is written to. */
 static void convert_next(struct qmpsnap_images *op)
 {
-	while (!all_done(op) && !current(op)->converts)
+	while (!all_done(op) &&
+		(!current(op)->converts || current(op)->is_device != op->onto_devices))
 		op->at++;
-	if (all_done(op))
-		work_start(&op->work, op->loop, place_all, placed, op);
-	else
+	if (!all_done(op))
 		work_start(&op->work, op->loop, check_target, target_checked, op);
+	else if (!op->onto_devices)
+		work_start(&op->work, op->loop, settle_files, files_settled, op);
+	else
+		work_start(&op->work, op->loop, settle_devices, devices_settled, op);
 }
 
 /* ---- Bytes -------------------------------------------------------------------------------- */

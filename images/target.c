@@ -181,15 +181,12 @@ static bool check_size(
 static bool open_files(struct target *t, const struct target_wish *wish, struct qmpsnap_error *err)
 {
 	const uint64_t size = (uint64_t)json_int(wish->record, "size", 0);
-	char hidden[NAME_MAX + 1];
 
-	(void)snprintf(hidden, sizeof(hidden), ".%.200s.part", t->name);
-	if (!t->is_device && (!temp_open(&t->file, t->folder, hidden, false, err) ||
+	if (!t->is_device && (!temp_open_random(&t->file, t->folder, t->name, err) ||
 				     !writer_reserve(t->file.fd, size, true, t->path, err)))
 		return false;
-	(void)snprintf(hidden, sizeof(hidden), ".qmpsnap-%.36s", json_string(wish->record, "id"));
 	return !t->converts ||
-	       (temp_open(&t->spool, wish->scratch_dir, hidden, false, err) &&
+	       (temp_open_random(&t->spool, wish->scratch_dir, "qmpsnap", err) &&
 		       writer_reserve(t->spool.fd, size, true, wish->scratch_dir, err));
 }
 
@@ -216,7 +213,7 @@ int target_first_fd(const struct target *t)
 
 /* ---- The end ------------------------------------------------------------------------------ */
 
-bool target_place(struct target *t, struct qmpsnap_error *err)
+bool target_settle(struct target *t, struct qmpsnap_error *err)
 {
 	if (t->is_device)
 		return fsync(t->device_fd) == 0 ||
@@ -225,10 +222,18 @@ bool target_place(struct target *t, struct qmpsnap_error *err)
 				 fchmod(t->file.fd, t->st.st_mode & 07777) != 0))
 		return error_errno(err, QMPSNAP_STORE, errno,
 			"giving the new %s the owner and the mode of the old one", t->path);
-	if (fsync(t->file.fd) != 0)
-		return error_errno(err, QMPSNAP_STORE, errno, "syncing %s", t->path);
-	if (!temp_link(&t->file, t->name, t->exists, err))
-		return false;
-	(void)fsync(t->file.folder_fd); /* where it can be; the file itself is synced */
-	return true;
+	return fsync(t->file.fd) == 0 ||
+	       error_errno(err, QMPSNAP_STORE, errno, "syncing %s", t->path);
+}
+
+bool target_place(struct target *t, struct qmpsnap_error *err)
+{
+	t->touched = t->is_device || temp_link(&t->file, t->name, t->exists, err);
+	return t->touched;
+}
+
+void target_placed(struct target *t)
+{
+	if (!t->is_device)
+		(void)fsync(t->file.folder_fd); /* where it can be; the file itself is synced */
 }

@@ -21,6 +21,7 @@ struct target {
 	struct stat st; /* of the file that is replaced */
 	enum qmpsnap_format format; /* that it gets */
 	bool converts; /* the image isn't in that format, or goes onto a device */
+	bool touched; /* a device: it is written to; a file: the new one is there */
 	int device_fd; /* -1: none */
 	struct temp file; /* what will stand there */
 	struct temp spool; /* the image as it came, where it is converted */
@@ -48,9 +49,15 @@ int target_first_fd(const struct target *t);
 /* Whether still nobody uses it. */
 bool target_check(const struct target *t, struct qmpsnap_error *err);
 
-/* Puts the file there, with the owner and the mode of the one that it takes the place of.  For a
- * device: has it all written. */
+/* Does what may fail or take its time, once all bytes are written: gives the file the owner and the
+ * mode of the one that it takes the place of, and has all of it on its disk. */
+bool target_settle(struct target *t, struct qmpsnap_error *err);
+
+/* Puts the file there; nothing for a device. */
 bool target_place(struct target *t, struct qmpsnap_error *err);
+
+/* Has its new name on the disk, too, where it can be. */
+void target_placed(struct target *t);
 
 /* Closes what is open, and removes files that weren't placed.  Any number of times. */
 void target_drop(struct target *t);

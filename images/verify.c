@@ -58,11 +58,8 @@ static void fetched(const struct qmpsnap_error *err, void *data)
 static void open_temp(void *self, struct qmpsnap_error *err)
 {
 	struct qmpsnap_images *op = self;
-	char name[64];
-
-	(void)snprintf(name, sizeof(name), ".qmpsnap-%.36s", json_string(images_record(op), "id"));
 	(void)snprintf(op->path, sizeof(op->path), "a temporary file in %.512s", op->scratch_dir);
-	(void)temp_open(&op->temp, op->scratch_dir, name, false, err);
+	(void)temp_open_random(&op->temp, op->scratch_dir, "qmpsnap", err);
 }
 
 static void temp_opened(const struct qmpsnap_error *err, void *self)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "upload/temp.h"
 
+#include "base/names.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -47,6 +49,18 @@ bool temp_open(struct temp *t, const char *folder, const char *name, bool direct
 	error_errno(err, QMPSNAP_STORE, errno, "making a file in %s", folder);
 	temp_drop(t);
 	return false;
+}
+
+bool temp_open_random(
+	struct temp *t, const char *folder, const char *what, struct qmpsnap_error *err)
+{
+	char name[NAME_MAX + 1], random[NAME_RUN_BYTES];
+
+	*t = TEMP_NONE;
+	if (!name_new_run(random))
+		return error_set(err, QMPSNAP_INTERNAL, "the system gives no random bytes");
+	(void)snprintf(name, sizeof(name), ".%.200s.%s.part", what, random);
+	return temp_open(t, folder, name, false, err);
 }
 
 /* Links a nameless file.  AT_EMPTY_PATH needs a capability, so it is only for want of /proc. */

@@ -28,6 +28,12 @@ struct temp {
 bool temp_open(struct temp *t, const char *folder, const char *name, bool direct,
 	struct qmpsnap_error *err);
 
+/* The same for a file that nobody else has to know: its name until it is linked has what it is for
+ * (`what`, the beginning of it) and something random in it, so that none that a killed process has
+ * left stands in its way. */
+bool temp_open_random(
+	struct temp *t, const char *folder, const char *what, struct qmpsnap_error *err);
+
 /* Gives the file its name in the folder.  An existing one is replaced if `replace`, else left
  * alone, which is a STORE error with EEXIST as its detail.  The folder isn't synced. */
 bool temp_link(struct temp *t, const char *name, bool replace, struct qmpsnap_error *err);

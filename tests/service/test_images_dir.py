@@ -281,6 +281,91 @@ class Restore(FolderTest):
         # a single one of it by its id
         self.restore(self.images("list", "--guest", "web").ids[-1], "--target", "c")
 
+    def set_of_two(self, disk):
+        """The set gets a second disk; the first is called web, and in their order they go."""
+        first, = self.images("list").images
+        self.put(self.disk.read_bytes(), qmpsnap_disk=disk, qmpsnap_set=self.set,
+                 virtual_size=24 * MIB, qmpsnap_instant=first["qmpsnap_instant"])
+
+    def device(self):
+        """A block device with something in it."""
+        path = self.folder / "disk.raw"
+        path.write_bytes(b"\x55" * (32 * MIB))
+        made = subprocess.run(["losetup", "--find", "--show", path], check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if made.returncode != 0:
+            self.skipTest("no loop devices here")
+        device = made.stdout.strip()
+        self.addCleanup(subprocess.run, ["losetup", "-d", device], check=False,
+                        stdin=subprocess.DEVNULL)
+        return device
+
+    def failing_qemu_img(self, onto_devices):
+        """An environment where it fails; -n is for devices, which are there."""
+        tools = self.folder / "scratch" / "bin"
+        tools.mkdir()
+        self.addCleanup(shutil.rmtree, tools)
+        script = tools / "qemu-img"
+        right, wrong = f"exec {shutil.which('qemu-img')} \"$@\"", "exit 1"
+        cases = (wrong, right) if onto_devices else (right, wrong)
+        script.write_text('#!/bin/sh\ncase "$*" in *" -n "*) {};; *) {};; esac\n'.format(*cases),
+                          "ascii")
+        script.chmod(0o755)
+        return {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+    def test_files_before_devices(self):
+        """A device is written to only when nothing else can fail."""
+        device = self.device()
+        self.set_of_two("zdb")
+        self.target.write_bytes(b"old")
+        targets = ("--target", f"web={device}", "--target", "zdb=raw:back", "--force")
+        done = self.restore(self.set, *targets, code=5, env=self.failing_qemu_img(False))
+        self.assertIsNone(done.result["error"].get("hint"))
+        self.assertEqual(pathlib.Path(device).read_bytes(), b"\x55" * (32 * MIB))
+        self.assertEqual(self.target.read_bytes(), b"old")
+        self.restore(self.set, *targets)
+        self.assertTrue(same(self.target, "raw", self.disk, "qcow2"))
+        self.assertNotEqual(pathlib.Path(device).read_bytes()[MIB:2 * MIB], b"\x55" * MIB)
+
+    def test_a_device_fails(self):
+        """It may be written over in part, which is said; the file is as it was."""
+        device = self.device()
+        self.set_of_two("vdb")
+        self.target.write_bytes(b"old")
+        done = self.restore(self.set, "--target", f"web={device}", "--target", "vdb=raw:back",
+                            "--force", code=5, env=self.failing_qemu_img(True))
+        self.assertIn(f"{device} (written over", done.result["error"]["hint"])
+        self.assertNotIn("back", done.result["error"]["hint"])
+        self.assertEqual(self.target.read_bytes(), b"old")
+
+    def test_half_way(self):
+        """What was replaced already, when another one can't be, is named."""
+        self.set_of_two("zdb")
+        other = self.folder / "fixed"
+        for path in (self.target, other):
+            path.write_bytes(b"")
+        if subprocess.run(["chattr", "+i", other], check=False, stdin=subprocess.DEVNULL,
+                          capture_output=True).returncode != 0:
+            self.skipTest("chattr +i doesn't work here")
+        self.addCleanup(subprocess.run, ["chattr", "-i", other], check=True,
+                        stdin=subprocess.DEVNULL)
+        done = self.restore(self.set, "--target", "web=back", "--target", "zdb=fixed", "--force",
+                            code=5)
+        self.assertIn(f"{self.target} (replaced)", done.result["error"]["hint"])
+        self.assertNotIn("fixed", done.result["error"]["hint"])
+        self.assertTrue(same(self.target, "qcow2", self.disk, "qcow2"))
+        self.assertEqual(other.read_bytes(), b"")
+
+    def test_what_a_killed_one_left(self):
+        """Its hidden files are in nobody's way."""
+        for path in (self.target, self.folder / "x", self.folder / ".back.part",
+                     self.folder / ".x.part"):
+            path.write_bytes(b"")
+        self.restore(self.set, "--target", "back", "--force")
+        self.images("download", self.set, "-o", "x", "--force")
+        for name in ("back", "x"):
+            self.assertTrue(same(self.folder / name, "qcow2", self.disk, "qcow2"))
+
     def test_in_use(self):
         qemu("qemu-img", "create", "-q", "-f", "raw", self.target, "24M")
         before = self.target.read_bytes()
@@ -307,15 +392,7 @@ class Restore(FolderTest):
         self.assertTrue(same(self.target, "raw", self.disk, "qcow2"))
 
     def test_onto_a_block_device(self):
-        qemu("qemu-img", "create", "-q", "-f", "raw", self.target, "32M")
-        self.target.write_bytes(b"\x55" * (32 * MIB))
-        made = subprocess.run(["losetup", "--find", "--show", self.target], check=False,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if made.returncode != 0:
-            self.skipTest("no loop devices here")
-        device = made.stdout.strip()
-        self.addCleanup(subprocess.run, ["losetup", "-d", device], check=False,
-                        stdin=subprocess.DEVNULL)
+        device = self.device()
         self.restore(self.set, "--target", device, code=3)
         self.restore(self.set, "--target", device, "--force", "--format", "qcow2", code=2)
         self.restore(self.set, "--target", device, "--force")
@@ -328,7 +405,7 @@ class Restore(FolderTest):
         # too small
         self.change(self.images("list").ids[0], virtual_size=33 * MIB)
         self.restore(self.set, "--target", device, "--force", code=3)
-        self.assert_no_files("back", "expected")
+        self.assert_no_files("disk.raw", "expected")
 
 
 if __name__ == "__main__":

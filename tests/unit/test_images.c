@@ -4,14 +4,17 @@
 #include "fake_http.h"
 #include "fake_stream.h"
 #include "fixture.h"
+#include "images/images.h"
 #include "store_kit.h"
 #include "suite.h"
 #include "upload/glance.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FILE_NAME "web_1-" KIT_ID
@@ -31,7 +34,40 @@ static struct {
 	struct json_object *images;
 	struct qmpsnap_images *op;
 	uint64_t cancel_at; /* so many bytes */
+	bool (*is_turn)(void); /* counts turns of the loop, up to the one to cancel in */
+	unsigned cancel_turn, turns;
+	bool fetching;
 } got;
+
+static bool is_any(void)
+{
+	return true;
+}
+
+/* All bytes are there, and the file gets its name. */
+static bool is_fetched(void)
+{
+	got.fetching = got.fetching || got.op->fetch;
+	return got.fetching && !got.op->fetch;
+}
+
+/* The files are ready: next what are devices is synced, then they get their names. */
+static bool is_settled(void)
+{
+	return got.op->onto_devices;
+}
+
+/* In place of libc's: the n-th one from now on fails. */
+static unsigned sync_fails_at;
+
+int fsync(int fd)
+{
+	if (sync_fails_at && --sync_fails_at == 0) {
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
 
 static void on_event(const struct qmpsnap_event *event, void *data)
 {
@@ -58,8 +94,12 @@ static size_t run(const struct qmpsnap_images_options *options)
 {
 	(void)json_object_put(got.images);
 	const uint64_t cancel_at = got.cancel_at;
+	const unsigned cancel_turn = got.cancel_turn;
+	bool (*const is_turn)(void) = got.is_turn;
 	memset(&got, 0, sizeof(got));
 	got.cancel_at = cancel_at;
+	got.cancel_turn = cancel_turn;
+	got.is_turn = is_turn;
 	got.op = qmpsnap_images_start(&loop, options, store, on_event, on_done, NULL, &err);
 	if (!got.op) {
 		got.err = err;
@@ -68,8 +108,12 @@ static size_t run(const struct qmpsnap_images_options *options)
 	ck_assert_uint_eq(got.calls, 0);
 	if (cancel_at == 1)
 		qmpsnap_images_cancel(got.op, QMPSNAP_TERMINATED);
-	while (got.calls == 0)
+	while (got.calls == 0) {
 		(void)uv_run(&loop, UV_RUN_ONCE);
+		if (got.calls == 0 && got.is_turn && got.is_turn() &&
+			++got.turns == got.cancel_turn)
+			qmpsnap_images_cancel(got.op, QMPSNAP_INTERRUPTED);
+	}
 	ck_assert_uint_eq(got.calls, 1);
 	return json_length(got.images);
 }
@@ -90,18 +134,17 @@ static void clear(void)
 
 /* ---- A folder ----------------------------------------------------------------------------- */
 
-static void fill(uint64_t size_bytes, unsigned zero_every, const char *set)
+static void put_image(
+	const char *id, const char *set, const char *disk, uint64_t size_bytes, unsigned zero_every)
 {
 	struct store_image_spec spec;
 
-	base = kit_folder("/var/tmp");
-	(void)snprintf(text, sizeof(text), "dir:%s/store", base);
-	store = qmpsnap_store_open(&loop, text, NULL, &err);
-	ck_assert_ptr_nonnull(store);
 	kit_spec(&spec);
+	spec.id = id;
 	spec.format = QMPSNAP_RAW;
 	json_put_string(spec.properties, "qmpsnap_run", "abcdefghij");
 	json_put_string(spec.properties, "qmpsnap_set", set);
+	json_put_string(spec.properties, "qmpsnap_disk", disk);
 	fake_stream_init(&stream, &loop, size_bytes);
 	stream.zero_every = zero_every;
 	struct store_image *image = kit_create(&loop, store, &spec, &err);
@@ -109,6 +152,15 @@ static void fill(uint64_t size_bytes, unsigned zero_every, const char *set)
 	ck_assert_msg(kit_publish(&loop, image, &err), "%s", err.message);
 	image->ops->close(image);
 	(void)json_object_put(spec.properties);
+}
+
+static void fill(uint64_t size_bytes, unsigned zero_every, const char *set)
+{
+	base = kit_folder("/var/tmp");
+	(void)snprintf(text, sizeof(text), "dir:%s/store", base);
+	store = qmpsnap_store_open(&loop, text, NULL, &err);
+	ck_assert_ptr_nonnull(store);
+	put_image(KIT_ID, set, "vda", size_bytes, zero_every);
 }
 
 static void empty(void)
@@ -188,6 +240,102 @@ START_TEST(test_cancel)
 	ck_assert_uint_eq(act(QMPSNAP_IMAGES_DOWNLOAD), 0);
 	ck_assert_int_eq(got.err.code, _i ? QMPSNAP_INTERRUPTED : QMPSNAP_TERMINATED);
 	ck_assert_int_eq(kit_count_files(base), 1);
+	empty();
+}
+END_TEST
+
+/* ---- A set that goes back whole or not at all --------------------------------------------- */
+
+enum { RESTORED_BYTES = 3000000 };
+
+static void write_old(const char *name)
+{
+	FILE *file = fopen(path_of(name), "w");
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_ge(fputs("old", file), 0);
+	ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Two disks over what is there. */
+static void restore_two(void)
+{
+	static const char *const which[] = {SET};
+	char a[600], b[600];
+	const char *const targets[] = {a, b};
+
+	write_old("a");
+	write_old("b");
+	(void)snprintf(a, sizeof(a), "vda=%s/a", base);
+	(void)snprintf(b, sizeof(b), "vdb=%s/b", base);
+	(void)run(&(struct qmpsnap_images_options){.action = QMPSNAP_IMAGES_RESTORE,
+		.which = which,
+		.n_which = 1,
+		.targets = targets,
+		.n_targets = 2,
+		.force = true,
+		.scratch_dir = base});
+}
+
+static bool is_new(const char *name)
+{
+	struct stat st;
+
+	ck_assert_int_eq(stat(path_of(name), &st), 0);
+	return st.st_size == RESTORED_BYTES;
+}
+
+static void fill_two(void)
+{
+	fill(RESTORED_BYTES, 0, SET);
+	put_image("9a1c2e0f-4b5d-4e6f-8a9b-0c1d2e3f4a5b", SET, "vdb", RESTORED_BYTES, 0);
+}
+
+/* A disk that is full shows at the latest when the files are synced. */
+START_TEST(test_restore_sync_fails)
+{
+	unsigned failed = 0;
+
+	fill_two();
+	for (unsigned n = 1; n <= 8; n++) {
+		sync_fails_at = n;
+		restore_two();
+		sync_fails_at = 0;
+		failed += got.err.code != QMPSNAP_OK;
+		ck_assert_int_eq(is_new("a"), got.err.code == QMPSNAP_OK);
+		ck_assert_int_eq(is_new("b"), got.err.code == QMPSNAP_OK);
+		ck_assert_int_eq(kit_count_files(base), 3);
+	}
+	ck_assert_uint_eq(failed, 4); /* both as they came, both as they will stand there */
+	empty();
+}
+END_TEST
+
+/* Who is told that it was given up finds all as it was; who comes too late is told that it's done.
+ */
+START_TEST(test_restore_cancelled)
+{
+	fill_two();
+	got.cancel_turn = (unsigned)_i + 1;
+	got.is_turn = _i < 8 ? is_any : is_settled;
+	got.cancel_turn -= _i < 8 ? 0 : 8;
+	restore_two();
+	ck_assert_int_eq(got.err.code, _i < 9 ? QMPSNAP_INTERRUPTED : QMPSNAP_OK);
+	ck_assert_int_eq(is_new("a"), got.err.code == QMPSNAP_OK);
+	ck_assert_int_eq(is_new("b"), got.err.code == QMPSNAP_OK);
+	ck_assert_uint_eq(json_length(got.images), got.err.code == QMPSNAP_OK ? 2 : 0);
+	empty();
+}
+END_TEST
+
+START_TEST(test_download_cancelled)
+{
+	fill(4096, 0, SET);
+	got.cancel_turn = 1;
+	got.is_turn = _i ? is_fetched : is_any;
+	(void)act(QMPSNAP_IMAGES_DOWNLOAD);
+	ck_assert_int_eq(got.err.code, _i ? QMPSNAP_OK : QMPSNAP_INTERRUPTED);
+	ck_assert_int_eq(access(path_of(FILE_NAME ".raw"), F_OK) == 0, _i);
 	empty();
 }
 END_TEST
@@ -373,6 +521,9 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, test_download, 0, sizeof(shapes) / sizeof(shapes[0]));
 	tcase_add_loop_test(tcase, test_damaged, 0, 3);
 	tcase_add_loop_test(tcase, test_cancel, 0, 3);
+	tcase_add_test(tcase, test_restore_sync_fails);
+	tcase_add_loop_test(tcase, test_restore_cancelled, 0, 10);
+	tcase_add_loop_test(tcase, test_download_cancelled, 0, 2);
 	tcase_add_test(tcase, test_delete);
 	tcase_add_test(tcase, test_strange_files);
 	tcase_add_test(tcase, test_swapped);
