@@ -51,11 +51,17 @@ static bool take_record(struct json_object *record, void *data)
 	return record_take(data, record, NULL, 0);
 }
 
+static bool has_ended(const struct identity *qemu)
+{
+	return identity_is_known(qemu) && !identity_is_alive(qemu);
+}
+
 static bool is_chosen(const struct journal_recovery *o, const struct taken_run *run)
 {
 	return (!o->guest && !o->address) ||
 	       (o->guest && identity_equals(o->guest, &run->s->qemu)) ||
-	       (o->address && strcmp(o->address, run->s->address.text) == 0);
+	       (o->address && strcmp(o->address, run->s->address.text) == 0 &&
+		       (!o->only_gone || has_ended(&run->s->qemu)));
 }
 
 /* Nobody knows whose guest's it is; said in *err. */

@@ -304,7 +304,7 @@ static bool start(struct recovery *r, const struct qmpsnap_recover_options *opti
 		.guest = options->all ? NULL : &r->guest,
 		.address = options->all ? NULL : r->address.text,
 		.way = options->all ? NULL : &r->way,
-		.locked = r->lock.fd >= 0 && !options->all,
+		.locked = r->lock.fd >= 0 ? &r->guest : NULL,
 		.dry_run = options->dry_run,
 		.open_store = options->open_store,
 		.found = on_found,

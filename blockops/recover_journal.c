@@ -188,13 +188,13 @@ static void open_store(struct recovery *r)
 	keep_error(r, &err);
 }
 
-/* Locks the guest unless the caller has: a live run of another user may be at it. */
+/* Locks the run's guest unless the caller has: a live run of another user may be at it. */
 static bool lock_guest(struct recovery *r, struct qmpsnap_error *err)
 {
 	struct qmpsnap_snapshot *s = r->run.s;
 	char holder[GUEST_LOCK_HOLDER_BYTES];
 
-	if (r->o.locked)
+	if (r->o.locked && identity_equals(r->o.locked, &s->qemu))
 		return true;
 	const int taken = guest_lock_take(&s->lock, &s->qemu, s->run, holder, err);
 	if (taken == 0) {

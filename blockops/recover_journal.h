@@ -31,8 +31,9 @@ struct journal_recovery {
 	const char *state; /* see base/state.h */
 	const struct identity *guest; /* only the runs of that QEMU, */
 	const char *address; /* and those at that address; both NULL: all */
+	bool only_gone; /* of the latter, those whose QEMU has ended */
 	struct monitor_way *way; /* to the monitor of `guest`; NULL: as the journals say */
-	bool locked; /* the caller has locked the guest */
+	const struct identity *locked; /* a guest that the caller has locked; or NULL */
 	bool dry_run; /* only told */
 	bool warned; /* of journals that can't be read, by journal_recovery_needed() */
 	qmpsnap_open_store_fn *open_store; /* NULL: unpublished images can't be deleted */

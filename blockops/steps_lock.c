@@ -101,7 +101,9 @@ static void undo_dead_runs(struct qmpsnap_snapshot *s)
 	const struct journal_recovery options = {.loop = s->loop,
 		.state = s->state_dir,
 		.guest = &s->qemu,
-		.locked = true,
+		.address = s->address.text,
+		.only_gone = true,
+		.locked = &s->qemu,
 		.warned = true,
 		.open_store = s->open_store,
 		.found = on_found,
@@ -150,6 +152,7 @@ static void wait_for(struct qmpsnap_snapshot *s, const char *holder)
 		flow_done(&s->flow, &err);
 		return;
 	}
+	deadlines_moved(s); /* of the wait --wait is the limit */
 	if (s->monitor_fd >= 0)
 		log_line(QMPSNAP_LOG_INFO, "%s is at work on this guest: waiting for it", holder);
 	drop_connection(s);

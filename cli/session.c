@@ -123,17 +123,28 @@ static void on_tick(uv_timer_t *timer)
 	progress_tick(&session->progress, uv_now(timer->loop));
 }
 
+/* By nohup(1), or a shell for what it runs in the background. */
+static bool is_ignored(int signum)
+{
+	struct sigaction action;
+
+	return sigaction(signum, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 static int watch_signals(struct session *session, uv_loop_t *loop)
 {
-	static const int signums[SESSION_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP};
+	static const int signums[SESSION_SIGNALS] = {SIGTERM, SIGTSTP, SIGINT, SIGHUP};
 
 	for (size_t i = 0; i < SESSION_SIGNALS; i++) {
-		int status = uv_signal_init(loop, &session->signals[i]);
+		uv_signal_t *watch = &session->signals[session->n_signals];
+		if ((signums[i] == SIGINT || signums[i] == SIGHUP) && is_ignored(signums[i]))
+			continue;
+		int status = uv_signal_init(loop, watch);
 		if (status != 0)
 			return status;
-		session->signals[i].data = session;
+		watch->data = session;
 		session->n_signals++;
-		status = uv_signal_start(&session->signals[i], on_signal, signums[i]);
+		status = uv_signal_start(watch, on_signal, signums[i]);
 		if (status != 0)
 			return status;
 	}

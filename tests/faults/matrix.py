@@ -4,6 +4,7 @@ import argparse
 import concurrent.futures
 import fnmatch
 import os
+import signal
 import sys
 import time
 import traceback
@@ -43,6 +44,8 @@ def arguments():
 
 
 def main():
+    # a shell ignores it for what it runs in the background, and children inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     options = arguments()
     began = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(options.j) as pool:

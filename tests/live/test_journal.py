@@ -178,6 +178,19 @@ class Recovery(JournalTest):
         self.assertEqual(list(guest.scratch.iterdir()), [])
         self.assert_no_image(guest)
 
+    def test_the_next_snapshot_of_a_guest_started_anew(self):
+        """It undoes what there is outside the QEMU that has ended."""
+        guest = self.two_disks()
+        self.kill(guest, "upload", "before")
+        guest.restart()
+        before = guest.state()
+        started = guest.snapshot()
+        self.assert_done(started)
+        self.assertTrue(any("is undone" in e.get("message", "") for e in started.events))
+        self.assertEqual(len(guest.published()), 2)
+        self.assertEqual(len(list(guest.store.iterdir())), 4)
+        self.assert_nothing_left(guest, before)
+
     def test_a_guest_that_is_gone(self):
         guest = self.two_disks()
         self.kill(guest, "upload", "before")

@@ -41,9 +41,9 @@ class OneRun(KillTest):
         guest = self.two_disks()
         before = guest.state()
         first = self.first(guest)
-        second = guest.snapshot("--wait", "1m")
-        time.sleep(1)
-        self.assertTrue(second.runs())
+        second = guest.snapshot("--wait", "1m", "--stall-timeout", "1s")
+        time.sleep(3)  # that isn't counted against it
+        self.assertTrue(second.runs(), second.describe())
         first.signal(signal.SIGINT)
         self.assertEqual(first.wait(), 130)
         self.assert_done(second)
@@ -60,6 +60,31 @@ class OneRun(KillTest):
         self.assertEqual(waiting.wait(), 143, waiting.describe())
         first.signal(signal.SIGINT)
         self.assertEqual(first.wait(), 130)
+
+
+class Signals(KillTest):
+    def test_what_is_ignored_stays_so(self):
+        """As under nohup, and in the background of a script."""
+        guest = self.two_disks()
+        before = guest.state()
+        process = subprocess.Popen(
+            ["sh", "-c", 'trap "" HUP INT; exec "$0" "$@"', tool.BINARY, "snapshot", "--json",
+             "--qmp", guest.address, "--to", f"dir:{guest.store}", "--speed", "1M",
+             "--scratch", guest.scratch],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env={**os.environ, **guest.tool_env()})
+        self.addCleanup(process.stdout.close)
+        for line in process.stdout:
+            if "image_uploading" in line:
+                break
+        for number in (signal.SIGHUP, signal.SIGINT):
+            process.send_signal(number)
+            time.sleep(1.5)
+            self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        self.assertEqual(process.wait(), 143)
+        self.assert_nothing_left(guest, before)
 
 
 class Deadlines(KillTest):
