@@ -1,15 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run and its guard killed: `recover`, or the next snapshot, undoes it from its journal alone."""
+import http.server
 import json
 import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
 import unittest
 
 import tool
 from test_killed import KillTest, RecoverTest, lame_guard
+
+
+class Cloud:
+    """A Keystone and a Glance, as far as a run goes before its bytes."""
+
+    TOKEN = "t0ken-word"
+
+    def __init__(self):
+        cloud = self
+        self.seen = ""
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                if self.path.startswith("/image/v2/"):
+                    self.answer(200, {"images": []})
+                else:
+                    self.answer(300, {"versions": [{"id": "v2.15", "status": "CURRENT", "links": [
+                        {"rel": "self", "href": f"{cloud.url}/image/v2/"}]}]})
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                cloud.seen += body + str(self.headers)
+                self.answer(201, json.loads(body) if self.path.startswith("/image") else {
+                    "token": {"expires_at": "2099-01-01T00:00:00.000000Z", "project": {"id": "p"},
+                              "catalog": [{"type": "image", "endpoints": [
+                                  {"interface": "public", "region": "r", "region_id": "r",
+                                   "url": f"{cloud.url}/image"}]}]}})
+
+            def answer(self, status, json_object):
+                body = json.dumps(json_object).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("X-Subject-Token", cloud.TOKEN)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
 
 
 class JournalTest(RecoverTest):
@@ -256,13 +307,22 @@ class Recovery(JournalTest):
 
     def test_no_secrets(self):
         guest = self.two_disks()
-        env = {"OS_AUTH_URL": "http://127.0.0.1:9/v3", "OS_USERNAME": "demo",
-               "OS_PASSWORD": "s3cret-word", "OS_PROJECT_NAME": "demo"}
-        self.kill(guest, "instant")
+        cloud = Cloud()
+        self.addCleanup(cloud.close)
+        env = {"OS_AUTH_URL": f"{cloud.url}/v3", "OS_USERNAME": "demo",
+               "OS_PASSWORD": "s3cret-word", "OS_PROJECT_NAME": "demo",
+               "OS_USER_DOMAIN_NAME": "d", "OS_PROJECT_DOMAIN_NAME": "d"}
+        code, stderr = self.faulty(guest, "kill-after", "instant", lame_guard(guest), "glance:",
+                                   env)
+        self.assertEqual(code, -signal.SIGKILL, stderr)
+        self.assertIn(env["OS_PASSWORD"], cloud.seen)  # it was logged in with
+        self.assertIn(cloud.TOKEN, cloud.seen)
         journal, = guest.journals()
         self.assertEqual(journal.stat().st_mode & 0o777, 0o600)
         self.assertEqual(journal.parent.stat().st_mode & 0o777, 0o700)
-        self.assertNotIn(env["OS_PASSWORD"], journal.read_text())
+        self.assertIn('"glance:"', journal.read_text())
+        for secret in (env["OS_PASSWORD"], cloud.TOKEN):
+            self.assertNotIn(secret, journal.read_text())
 
 
 class KilledWhole(KillTest):

@@ -40,12 +40,12 @@ class KillTest(LabTest):
                  if event["event"] == "step" and event["phase"] == "plan"]
         return [name for name in names if not name.startswith(("disk ", "method ", "found"))]
 
-    def faulty(self, guest, fault, argument, guard=GUARD):
+    def faulty(self, guest, fault, argument, guard=GUARD, store=None, env=()):
         """Runs to its end, and to that of its guard, which holds the same standard error."""
         done = subprocess.run(
-            [FAULTY, fault, argument, guest.address, f"dir:{guest.store}", guard],
+            [FAULTY, fault, argument, guest.address, store or f"dir:{guest.store}", guard],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-            env=self.fault_env(guest))
+            env={**self.fault_env(guest), **dict(env)})
         return done.returncode, done.stderr
 
     def start_stopping_after(self, guest, step, fault="stop-after"):
