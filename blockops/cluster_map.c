@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#define MAX_VIRTUAL_BYTES (UINT64_C(16) << 40)
-
 enum { WORD_BITS = 64, WORDS_PER_TABLE = CLUSTERS_PER_TABLE / WORD_BITS };
 
 static uint64_t ones(uint64_t word)
@@ -16,7 +14,7 @@ bool cluster_map_init(
 	struct cluster_map *map, uint64_t virtual_size_bytes, struct qmpsnap_error *err)
 {
 	*map = (struct cluster_map){0};
-	if (virtual_size_bytes > MAX_VIRTUAL_BYTES)
+	if (virtual_size_bytes > CLUSTER_MAP_MOST_BYTES)
 		return error_set(err, QMPSNAP_REFUSED,
 			"a disk of %llu bytes is larger than 16 TiB, the most that is supported",
 			(unsigned long long)virtual_size_bytes);

@@ -21,6 +21,9 @@ struct cluster_map {
 	uint64_t n_tables;
 };
 
+/* The largest disk: what plans refuse beforehand. */
+#define CLUSTER_MAP_MOST_BYTES (UINT64_C(16) << 40)
+
 /* Over 16 TiB is refused (REFUSED); without memory INTERNAL.  After a failure there is nothing to
  * free, though cluster_map_free() does no harm. */
 bool cluster_map_init(

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blockops/decide.h"
 
+#include "blockops/cluster_map.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -63,6 +65,15 @@ struct obstacle {
 	char why[METHOD_REASON_BYTES];
 };
 
+/* QEMU copies into a qcow2 of our making. */
+static bool copy_is_too_large(
+	enum method method, const struct guest_disk *disk, enum qmpsnap_format asked)
+{
+	return (method == METHOD_BACKUP || method == METHOD_MIRROR) &&
+	       disk->virtual_size_bytes > CLUSTER_MAP_MOST_BYTES &&
+	       decide_format(asked, disk) == QMPSNAP_QCOW2;
+}
+
 static bool takes_all(enum method method, const struct guest *guest,
 	const struct guest_disk *const *disks, size_t n_disks, const struct method_request *request,
 	struct obstacle *obstacle)
@@ -78,6 +89,12 @@ static bool takes_all(enum method method, const struct guest *guest,
 		obstacle->disk = disks[i];
 		if (!method_takes(method, guest, disks[i], request->allow_plaintext, obstacle->why))
 			return false;
+		if (copy_is_too_large(method, disks[i], request->format)) {
+			(void)snprintf(obstacle->why, sizeof(obstacle->why),
+				"it is larger than 16 TiB, and such copies are only made with "
+				"--format raw");
+			return false;
+		}
 	}
 	return true;
 }

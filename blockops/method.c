@@ -2,6 +2,7 @@
 #include "blockops/method.h"
 
 #include "base/names.h"
+#include "blockops/cluster_map.h"
 #include "blockops/dangers.h"
 
 #include <stdio.h>
@@ -66,6 +67,9 @@ bool method_takes(enum method method, const struct guest *guest, const struct gu
 			guest->major, guest->minor, guest->micro, missing);
 		return false;
 	}
+	if (!why && (method == METHOD_FILTER || method == METHOD_JOB) &&
+		disk->virtual_size_bytes > CLUSTER_MAP_MOST_BYTES)
+		why = "it is larger than 16 TiB, the most that is laid out as a stream";
 	if (!why)
 		why = danger_of(method, guest, disk);
 	(void)snprintf(reason, METHOD_REASON_BYTES, "%s", why ? why : methods[method].serves);

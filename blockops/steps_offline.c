@@ -61,6 +61,10 @@ static bool make_plan(
 		.virtual_size_bytes = (uint64_t)json_int(info, "virtual-size", 0)};
 	if (!plan_take_disk(&s->disks[0], &file, err))
 		return false;
+	if (offline_is_streamed(s) && file.virtual_size_bytes > CLUSTER_MAP_MOST_BYTES)
+		return error_set(err, QMPSNAP_REFUSED,
+			"%s is larger than 16 TiB, the most that is laid out as a stream",
+			s->image_path);
 	(void)snprintf(s->decision.reason, sizeof(s->decision.reason), "an image file was named");
 	s->result.method = s->table->name;
 	s->result.reason = s->decision.reason;

@@ -209,6 +209,15 @@ class Refused(OfflineTest):
         self.assert_refused(started, "need about")
 
 
+    def test_too_large(self):
+        path = self.folder / "huge.qcow2"
+        images.create(path, "qcow2", 17 << 40)
+        for fmt in ("qcow2", "raw"):
+            for more in ((), ("--dry-run",)):
+                self.assert_refused(self.offline(path, "qcow2", "--format", fmt, *more),
+                                    "huge.qcow2", "16 TiB")
+
+
 class Forged(OfflineTest):
     def test_a_qcow2_header_in_a_raw_file(self):
         """The bytes are what is asked for, not what they claim to stand on."""

@@ -112,6 +112,16 @@ class Preflight(FailureTest):
         error = self.refused(STORE, store=f"dir:{folder}/images")
         self.assertIn(str(folder), error)
 
+    def test_too_large(self):
+        self.traced = self.guest(options=(
+            "-trace", "handle_qmp_command", "-blockdev",
+            f"driver=null-co,node-name=huge,size={17 << 40}",
+            "-device", "virtio-blk-pci,id=vd0,drive=huge"))
+        for args in ((), ("--method", "stream", "--format", "raw"), ("--flavour", "job"),
+                     ("--method", "backup"), ("--method", "mirror"), ("--dry-run",)):
+            with self.subTest(args=args):
+                self.assertIn("16 TiB", self.refused(REFUSED, *args))
+
     def test_dry_run_says_what_it_found(self):
         started = self.traced.snapshot("--dry-run")
         self.assert_done(started)

@@ -60,6 +60,14 @@ static struct guest_disk make_disk(char kind)
 	case 'b': /* a raw block device */
 		disk.block_device = true;
 		break;
+	case 'm': /* the largest that is laid out, */
+		disk.virtual_size_bytes = UINT64_C(16) << 40;
+		break;
+	case 'l': /* larger, */
+	case 'L': /* and on a raw block device */
+		disk.virtual_size_bytes = (UINT64_C(16) << 40) + 512;
+		disk.block_device = kind == 'L';
+		break;
 	case 'f': /* what an earlier run left */
 		disk.node = "qmpsnap-abcdefghij-f0";
 		break;
@@ -135,6 +143,20 @@ static const struct {
 	{DEBIAN_11, "v", .request.release_monitor = true, TAKES(METHOD_BACKUP, "")},
 	{DEBIAN_12, "v", .request.release_monitor = true, .request.flavour = "job",
 		REFUSES("watched")},
+
+	/* sizes */
+	{DEBIAN_12, "m", TAKES(METHOD_FILTER, "")},
+	{DEBIAN_12, "m", .request.method = "backup", TAKES(METHOD_BACKUP, "")},
+	{DEBIAN_12, "vl", REFUSES("16 TiB")},
+	{DEBIAN_12, "l", .request.method = "stream", .request.format = QMPSNAP_RAW,
+		REFUSES("16 TiB")},
+	{DEBIAN_12, "l", .request.flavour = "job", REFUSES("16 TiB")},
+	{DEBIAN_12, "l", .request.method = "backup", REFUSES("--format raw")},
+	{DEBIAN_12, "l", .request.method = "mirror", REFUSES("--format raw")},
+	{DEBIAN_12, "l", .request.format = QMPSNAP_RAW, TAKES(METHOD_BACKUP, "16 TiB")},
+	{DEBIAN_12, "L", TAKES(METHOD_BACKUP, "16 TiB")},
+	{DEBIAN_12, "L", .request.format = QMPSNAP_QCOW2, REFUSES("--format raw")},
+	{DEBIAN_12, "l", .request.method = "cold", TAKES(METHOD_COLD, "")},
 
 	/* encryption */
 	{DEBIAN_12, "ve", REFUSES("encrypted")},
