@@ -6,7 +6,8 @@
  * It is started before anything is touched, holds duplicates of the monitor connection and of the
  * NBD connections, and is told each step before it begins.  When its end of the control socket
  * reads end-of-file without a farewell, it takes over the monitor and unwinds the same table.  It
- * also ends a main process that keeps the guest paused for longer than SNAPSHOT_PAUSE_MS.
+ * also ends a main process that has paused the guest and says nothing for SNAPSHOT_PAUSE_MS, or has
+ * frozen it and says nothing for its freeze's deadline and SNAPSHOT_FREEZE_MARGIN_MS.
  */
 #ifndef BLOCKOPS_GUARD_H
 #define BLOCKOPS_GUARD_H

@@ -123,7 +123,18 @@ static void on_switched(struct json_object *result, const struct qmpsnap_error *
 static void switch_drive(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
 	struct qmp_request *request = d->switch_request;
+	struct qmpsnap_error err;
 
+	/* Each command is well in time, but many disks' may not be. */
+	if (s->stopped && uv_hrtime() - s->stopped_ns > SNAPSHOT_PAUSE_MS * UINT64_C(1000000)) {
+		error_set(&err, QMPSNAP_DEADLINE,
+			"disk %s: the guest has stood still for %d s while its disks were being "
+			"switched, and isn't held any longer",
+			d->label, SNAPSHOT_PAUSE_MS / 1000);
+		error_hint(&err, "QEMU answers slowly: run it again when the host has less to do");
+		disk_done(s, &err);
+		return;
+	}
 	d->switch_request = NULL;
 	qmp_send(s->qmp, request, snapshot_instant_ms(s), on_switched, d);
 }

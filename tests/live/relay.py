@@ -8,12 +8,15 @@ import time
 
 class Relay:
     """Listens at `address` and passes lines on to the monitor's socket; `hold` tells by a command's
-    name for how many seconds it, and all behind it, waits. `passed` has the names, in order."""
+    name for how many seconds it, and all behind it, waits; or a list, for as many of them. `passed`
+    has the names, in order."""
 
     def __init__(self, guest, hold):
         self.address = f"unix:{guest.folder}/relay.sock"
         self.passed = []
-        self._target, self._hold = str(guest.folder / "tool.sock"), dict(hold)
+        self._target = str(guest.folder / "tool.sock")
+        self._hold = {name: list(held) if isinstance(held, list) else [held]
+                      for name, held in hold.items()}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(guest.folder / "relay.sock"))
         self._listener.listen(4)
@@ -51,7 +54,8 @@ class Relay:
 
     def _pass(self, monitor, line, fds):
         name = json.loads(line.lstrip(b"\xff") or b"{}").get("execute")
-        time.sleep(self._hold.pop(name, 0))
+        if self._hold.get(name):
+            time.sleep(self._hold[name].pop(0))
         self.passed.append(name)
         socket.send_fds(monitor, [line], fds)
         for fd in fds:

@@ -60,6 +60,20 @@ class LateStop(OthersTest):
         self.assert_nothing_left(guest, before)
         self.assert_no_image(guest)
 
+    def test_many_slow_commands(self):
+        """Each is in time, but together they would hold the guest for too long."""
+        guest = self.guest(*(Disk(8 * MIB) for _ in range(4)))
+        before = guest.state()
+        relay = Relay(guest, {"stop": 1.5, "qom-set": [1.5] * 3})
+        self.addCleanup(relay.close)
+        guest.address = relay.address
+        started = guest.snapshot("--method", "stream", "--flavour", "filter")
+        self.assertEqual(started.wait(), 7, started.describe())
+        self.assertIn("has stood still for 5 s", started.result["error"]["message"])
+        self.assertEqual(started.result["exit_code"], 7)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
 
 class Continued(OthersTest):
     def setUp(self):
