@@ -10,7 +10,8 @@ from shelf import ShelfTest, make_record, qcow2_header, same
 
 PAGE = 3
 STORED_BY_GLANCE = ("id", "checksum", "created_at", "direct_url", "file", "os_hash_algo",
-                    "os_hash_value", "owner", "schema", "self", "status", "updated_at", "visibility")
+                    "os_hash_value", "owner", "schema", "self", "status", "updated_at",
+                    "visibility")
 STORED_ALONE = ("size", "virtual_size", "os_hash_algo", "os_hash_value")
 
 
