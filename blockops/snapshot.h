@@ -43,8 +43,7 @@ enum {
 	SNAPSHOT_FREEZE_MARGIN_MS = 15000, /* over the deadline, before the guard ends a process */
 	SNAPSHOT_STALL_MS = 30 * 60 * 1000, /* a store may take its time to confirm */
 	SNAPSHOT_SILENCE_MS = 20000, /* of a main process that may leave replies unread */
-	SNAPSHOT_PAUSE_MS =
-		5000, /* of disks switched in turn; the guard ends who is silent as long */
+	SNAPSHOT_PAUSE_MS = 5000, /* of switches in turn; the guard ends who is silent so long */
 	SNAPSHOT_PAUSED_COMMAND_MS = 3000, /* of each command meanwhile, so that it seldom has to */
 	SNAPSHOT_FROZEN_COMMAND_MS = 10000, /* of the instant's while file systems are frozen */
 };
