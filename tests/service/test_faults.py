@@ -64,6 +64,31 @@ class Faults(kit.ServiceTest):
                     self.assert_stored(done)
                     self.service.clear()
 
+    def test_each_request_stands_still(self):
+        """All of them in one upload: the second PATCH, which is no other, is the repeated one."""
+        for fault in ({"fault": "stall", "seconds": 0.3}, {"fault": "slow", "rate": 3000000}):
+            with self.subTest(**fault):
+                rules = [self.rule(request, **fault) for request in REQUESTS]
+                rules[-1].skip = 1 if fault["fault"] == "stall" else 0
+                self.proxy.set(*rules)
+                self.assert_stored(self.upload())
+                self.assertEqual([rule.times for rule in rules], [0] * len(rules))
+                self.service.clear()
+
+    def test_each_request_half_closed(self):
+        """A body that seems to be whole may be refused."""
+        for request in REQUESTS:
+            with self.subTest(request=request):
+                rule = self.rule(request, fault="half-close")
+                self.proxy.set(rule)
+                done = self.upload()
+                self.assertEqual(rule.times, 0)
+                if done.code == 0:
+                    self.assert_stored(done)
+                else:
+                    self.assert_refused(done)
+                self.service.clear()
+
     def test_sized(self):
         for fault in ({"fault": "cut", "at": 2000000}, {"fault": "half-close", "at": 2000000},
                       {"fault": "lose"}):

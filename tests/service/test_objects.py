@@ -116,6 +116,30 @@ class ObjectTest(unittest.TestCase):
                     self.assert_stored(done, self.part + 1001)
                     self.assertEqual(len(swift.objects()), 4)  # and two parts
 
+    def test_each_request_stands_still(self):
+        """All of them in one upload."""
+        size = self.part + 1001
+        for fault in ({"fault": "stall", "seconds": 0.3}, {"fault": "slow", "rate": 20000000}):
+            with self.subTest(**fault):
+                swift.clear()
+                rules = [Rule(method, path, **fault) for method, path in self.requests]
+                done = self.faulty(*rules, size=size)
+                self.assertEqual([rule.times for rule in rules], [0] * len(rules))
+                self.assert_stored(done, size)
+
+    def test_each_request_half_closed(self):
+        size = self.part + 1001
+        for method, path in self.requests:
+            with self.subTest(method=method, path=path):
+                swift.clear()
+                rule = Rule(method, path, "half-close")
+                done = self.faulty(rule, size=size)
+                self.assertEqual(rule.times, 0)
+                if done.code == 0:
+                    self.assert_stored(done, size)
+                else:
+                    self.assert_refused(done)
+
     def test_lost_completion(self):
         method, path = self.final_path
         rule = Rule(method, path, "lose")
