@@ -169,6 +169,12 @@ static bool will_pause(const struct qmpsnap_snapshot *s)
 	return false;
 }
 
+/* As milliseconds since the host's start. */
+static void put_now(struct json_object *record)
+{
+	json_put_int(record, "at_ms", (int64_t)(uv_hrtime() / 1000000));
+}
+
 /* Of the journal the pause is one intent, whether it will be begun or not; the guard hears of the
  * `stop` itself. */
 static struct json_object *intent_of(
@@ -182,8 +188,7 @@ static struct json_object *intent_of(
 	json_put_string(intent, "step", name);
 	json_put_bool(intent, "pauses", !freezes || will_pause(s));
 	json_put_string(intent, "through", freezes ? "thaw" : "resume");
-	json_put_int(
-		intent, "at_ms", (int64_t)(uv_hrtime() / 1000000)); /* since the host's start */
+	put_now(intent);
 	return intent;
 }
 
@@ -231,6 +236,17 @@ static void tell_kind(struct qmpsnap_snapshot *s, const char *kind)
 void record_running(struct qmpsnap_snapshot *s)
 {
 	tell_kind(s, "running");
+}
+
+void record_held(struct qmpsnap_snapshot *s)
+{
+	struct json_object *record;
+
+	if (nobody_listens(s))
+		return;
+	record = new_record("held");
+	put_now(record);
+	tell(s, record);
 }
 
 static void write_down(struct qmpsnap_snapshot *s, const char *kind)

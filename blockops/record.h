@@ -34,6 +34,8 @@ bool record_connections(
 bool record_stopping(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 /* Right before the freeze, and in the journal, too: what others hold frozen isn't ours to thaw. */
 bool record_freezing(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
+/* A `stop` is answered that may have taken long: evidence.h counts from here on. */
+void record_held(struct qmpsnap_snapshot *s);
 /* No `stop` of ours stands any more: nobody must send `cont`, nor end us for being slow. */
 void record_running(struct qmpsnap_snapshot *s);
 /* QEMU refused the `cont`, and the undo goes on: for evidence.h. */

@@ -261,6 +261,8 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		run->unpause_failed = run->s->stopped;
 	else if (strcmp(kind, "stopping") == 0)
 		take_stopping(run->s);
+	else if (strcmp(kind, "held") == 0)
+		run->held_at_ms = json_int(record, "at_ms", run->held_at_ms);
 	else if (strcmp(kind, "running") == 0)
 		take_running(run);
 	else if (strcmp(kind, "released") == 0)

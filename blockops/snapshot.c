@@ -162,6 +162,7 @@ void qmpsnap_snapshot_get_status(const struct qmpsnap_snapshot *s, struct qmpsna
 		.speed_bytes_per_s = s->pace.bytes_per_s,
 		.speed_is_auto = s->speed.is_auto,
 		.monitor_is_released = s->released,
+		.speed_is_fixed = s->converting != NULL,
 	};
 }
 

@@ -45,6 +45,7 @@ enum {
 	SNAPSHOT_SILENCE_MS = 20000, /* of a main process that may leave replies unread */
 	SNAPSHOT_PAUSE_MS = 5000, /* of switches in turn; the guard ends who is silent so long */
 	SNAPSHOT_PAUSED_COMMAND_MS = 3000, /* of each command meanwhile, so that it seldom has to */
+	SNAPSHOT_HOLDING_STOP_MS = 120000, /* of a `stop` for a copy: it flushes all the disks */
 	SNAPSHOT_FROZEN_COMMAND_MS = 10000, /* of the instant's while file systems are frozen */
 };
 

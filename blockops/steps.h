@@ -110,6 +110,9 @@ flow_applies_fn pause_applies;
 /* While the guest stands still for us no deadline ends an undo: QEMU drops the commands of a
  * client that closes, and nobody else would continue the guest.  QEMU answers when it is free. */
 bool pause_waits_on(const struct qmpsnap_snapshot *s, const struct qmpsnap_error *err);
+/* The guest is held on purpose, and perhaps frozen in that: the guard need not end us for it, for
+ * as long as we say so; until snapshot_timer_stop(). */
+void pause_keep_telling(struct qmpsnap_snapshot *s);
 /* Our `stop` stands no more: the guest runs again, by whomever. */
 void pause_over(struct qmpsnap_snapshot *s);
 /* An event of QEMU's: others continued the guest, inside our pause or inside theirs. */

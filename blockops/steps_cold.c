@@ -6,23 +6,11 @@
 
 #include <string.h>
 
-enum { HOLDING_TOLD_MS = 1000 }; /* much less than SNAPSHOT_PAUSE_MS */
-
 bool cold_pause_applies(const void *self)
 {
 	const struct qmpsnap_snapshot *s = self;
 
 	return s->is_guard || guest_is_running(&s->guest);
-}
-
-/* The guest is held on purpose, and perhaps frozen in that: the guard need not end us for it, for
- * as long as we say so. */
-static void keep_telling(struct qmpsnap_snapshot *s)
-{
-	record_holding(s);
-	if (s->freeze.in_doubt)
-		record_thawing(s);
-	snapshot_after(s, HOLDING_TOLD_MS, keep_telling);
 }
 
 static void end_copy(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
@@ -108,7 +96,7 @@ static void on_status_before(
 		return;
 	}
 	if (s->stopped)
-		keep_telling(s);
+		pause_keep_telling(s);
 	devices_check(s, copy_disks);
 }
 

@@ -7,7 +7,11 @@
 
 #include <string.h>
 
-enum { REFUSED_CONT_MS = 200, REFUSED_CONTS_MOST = 10 };
+enum {
+	REFUSED_CONT_MS = 200,
+	REFUSED_CONTS_MOST = 10,
+	HOLDING_TOLD_MS = 1000, /* much less than SNAPSHOT_PAUSE_MS */
+};
 
 /* ---- pause ---- */
 
@@ -18,12 +22,25 @@ bool pause_applies(const void *self)
 	return s->multi && !s->faults.no_stop;
 }
 
+void pause_keep_telling(struct qmpsnap_snapshot *s)
+{
+	record_holding(s);
+	if (s->freeze.in_doubt)
+		record_thawing(s);
+	snapshot_after(s, HOLDING_TOLD_MS, pause_keep_telling);
+}
+
 static void on_stopped(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
 	(void)result;
 	s->stop_answered = !err;
+	if (s->table->holds) {
+		snapshot_timer_stop(s);
+		if (!err)
+			record_held(s);
+	}
 	flow_done(&s->flow, err);
 }
 
@@ -53,7 +70,11 @@ static void on_status_before(
 	s->stop_request = NULL;
 	s->stopped = true; /* before the answer: a lost answer is undone too */
 	s->stopped_ns = uv_hrtime();
-	qmp_send(s->qmp, stop, SNAPSHOT_PAUSED_COMMAND_MS, on_stopped, s);
+	qmp_send(s->qmp, stop,
+		s->table->holds ? SNAPSHOT_HOLDING_STOP_MS : SNAPSHOT_PAUSED_COMMAND_MS, on_stopped,
+		s);
+	if (s->table->holds)
+		pause_keep_telling(s);
 }
 
 void guest_pause(struct flow *f, void *self)

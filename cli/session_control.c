@@ -62,9 +62,13 @@ static struct json_object *tell_status(struct session *session)
 static struct json_object *set_speed(struct session *session, struct json_object *request)
 {
 	const int64_t rate = json_int(request, "bytes_per_s", -1);
+	struct qmpsnap_status status;
 
 	if (rate < 0)
 		return new_reply("bytes_per_s is no rate");
+	qmpsnap_snapshot_get_status(session->snapshot, &status);
+	if (status.speed_is_fixed)
+		return new_reply("qemu-img is copying, and keeps the speed that it began with");
 	qmpsnap_snapshot_set_speed(session->snapshot, (uint64_t)rate);
 	return tell_status(session);
 }

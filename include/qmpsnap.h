@@ -280,7 +280,8 @@ QMPSNAP_API void qmpsnap_snapshot_cancel(struct qmpsnap_snapshot *snapshot, enum
 QMPSNAP_API void qmpsnap_snapshot_cancel_saying(
 	struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code, const char *message);
 
-/* Another speed from now on, as in the options. */
+/* Another speed from now on, as in the options; of a copy by qemu-img that is under way only once
+ * it has ended: see speed_is_fixed. */
 QMPSNAP_API void qmpsnap_snapshot_set_speed(
 	struct qmpsnap_snapshot *snapshot, uint64_t bytes_per_s);
 
@@ -291,6 +292,7 @@ struct qmpsnap_status {
 	uint64_t speed_bytes_per_s; /* the limit in force; 0: none */
 	bool speed_is_auto;
 	bool monitor_is_released;
+	bool speed_is_fixed; /* qemu-img copies a disk, at the speed that it began with */
 };
 
 /* Fills `status`; its strings live as long as the snapshot. */

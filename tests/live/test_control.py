@@ -120,6 +120,21 @@ class Control(ControlTest):
                 for number in range(2):
                     self.assert_image_is_reference(guest, number)
 
+    def test_speed_of_a_cold_copy(self):
+        """That of qemu-img can't be changed, and that is said."""
+        guest = self.guest(Disk(8 * MIB))
+        guest.write(guest.disks[0], 0, 5 * MIB, 0x77)
+        started, run = self.slow_run(guest, "--method", "cold")
+        code, _, err = self.ask(guest, "speed", run, "1G")
+        self.assertEqual(code, REFUSED)
+        self.assertIn("keeps the speed that it began with", err)
+        self.assertEqual(self.status(guest, run)["speed_bytes_per_s"], 512 << 10)
+        started.wait_for(lambda event: event["event"] == "state" and
+                         event["state"] == "image_uploading")
+        self.assertEqual(self.ask(guest, "speed", run, "1G")[0], 0)
+        self.assert_done(started)
+        self.assert_image_is_reference(guest)
+
     def test_cancel(self):
         guest = self.full_guest()
         before = guest.state()

@@ -3,8 +3,12 @@
 and no image is published that isn't of one instant."""
 import os
 import pathlib
+import shutil
 import signal
+import subprocess
+import tempfile
 import unittest
+import unittest.mock
 
 import images
 import tool
@@ -73,6 +77,29 @@ class LateStop(OthersTest):
         self.assertEqual(started.result["exit_code"], 7)
         self.assert_nothing_left(guest, before)
         self.assert_no_image(guest)
+
+
+class SlowStop(OthersTest):
+    """QEMU writes all caches out in a `stop`, which can take long."""
+    METHOD = {"method": "cold"}
+
+    def test_a_copy_waits_for_it(self):
+        """For longer than the guard lets an instant last."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-slow-"))
+        self.addCleanup(shutil.rmtree, folder)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "slow.so",
+                        pathlib.Path(__file__).with_name("slow_flush.c")], check=True)
+        with unittest.mock.patch.dict(os.environ, {"LD_PRELOAD": str(folder / "slow.so"),
+                                                   "SLOW_FLUSH": str(folder / "slow")}):
+            guest = self.guest(Disk(8 * MIB))
+        guest.write(guest.disks[0], 0, 4 * MIB, 0x55)
+        before = guest.state()
+        (folder / "slow").touch()
+        started = guest.snapshot("--method", "cold")
+        self.assert_done(started)
+        self.assertGreater(started.result["stopped_ms"], 6500)
+        self.assert_image_is_reference(guest)
+        self.assert_nothing_left(guest, before)
 
 
 class Continued(OthersTest):
