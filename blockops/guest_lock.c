@@ -166,8 +166,12 @@ static int lock_any_own(int folder, struct guest_lock *lock, const char *guest, 
 	for (int i = 0; i < TRIES && taken < 0; i++) {
 		if (!is_plain && !name_new_run(end))
 			break;
-		(void)snprintf(lock->name, sizeof(lock->name), "%s%u%s%s", guest,
+		const int len = snprintf(lock->name, sizeof(lock->name), "%s%u%s%s", guest,
 			(unsigned)geteuid(), is_plain ? "" : ".", is_plain ? "" : end);
+		if (len < 0 || (size_t)len >= sizeof(lock->name)) {
+			errno = ENAMETOOLONG;
+			break;
+		}
 		taken = lock_own(folder, lock, holder);
 		is_plain = is_plain && errno == EAGAIN && i < TRIES / 2;
 	}
@@ -197,7 +201,8 @@ static bool holds(struct others *others, int folder, const char *name)
 	if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
 	if (!counts(others, &status)) {
-		(void)snprintf(others->stranger, sizeof(others->stranger), "%s", name);
+		(void)snprintf(others->stranger, sizeof(others->stranger), "%.*s",
+			(int)sizeof(others->stranger) - 1, name);
 		others->stranger_uid = status.st_uid;
 		return false;
 	}
