@@ -47,7 +47,7 @@ static void undo_step(struct flow *f)
 	if (!step->undo || !applies(f, step) ||
 		(step->when == UNDO_ON_FAILURE && !flow_failed(f))) {
 		f->at--;
-		f->again = false;
+		f->n_again = 0;
 		return;
 	}
 	f->busy = true;
@@ -132,22 +132,22 @@ void flow_release(struct flow *f)
 		pump(f);
 }
 
-/* Lack of memory passes: what lacked it, or what was lost on the way, is undone once more. */
+/* Lack of memory passes, and what was lost may be had again: an undo that met that is run anew. */
 static void undone(struct flow *f, const struct qmpsnap_error *err)
 {
+	struct qmpsnap_error why;
+	const bool spoilt = f->spoilt && f->spoilt(f->self, &why);
 	const bool failed = err && err->code != QMPSNAP_OK;
+	const bool lacked = failed && err->code == QMPSNAP_INTERNAL;
 
-	const bool lacked =
-		(failed && err->code == QMPSNAP_INTERNAL) || (f->spoilt && f->spoilt(f->self));
-
-	if (lacked && !f->again) {
-		f->again = true;
+	if ((spoilt && f->n_again < FLOW_MOST_LOSSES) || (lacked && f->n_again == 0)) {
+		f->n_again++;
 		f->at++;
 		return;
 	}
-	f->again = false;
-	if (failed && f->n_undo_errs++ == 0)
-		f->undo_err = *err;
+	f->n_again = 0;
+	if ((failed || spoilt) && f->n_undo_errs++ == 0)
+		f->undo_err = failed ? *err : why;
 }
 
 void flow_done(struct flow *f, const struct qmpsnap_error *err)

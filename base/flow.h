@@ -27,9 +27,10 @@ typedef void flow_watch_fn(void *self, enum qmpsnap_phase phase, const struct fl
  * flow_undo_ready(), later. */
 typedef bool flow_ready_fn(struct flow *f, void *self);
 
-/* Asked right after each undo: whether it has lost what `ready` can get again.  It is undone once
- * more then. */
-typedef bool flow_spoilt_fn(const void *self);
+/* Asked right after each undo: whether it has lost what `ready` can get again, and in *why what. It
+ * is run anew then, FLOW_MOST_LOSSES times at most; *why is an error of the undo after that. */
+typedef bool flow_spoilt_fn(const void *self, struct qmpsnap_error *why);
+enum { FLOW_MOST_LOSSES = 4 };
 
 /* The end of everything, undos included.  May free the struct that holds the flow. */
 typedef void flow_end_fn(struct flow *f, void *self);
@@ -63,7 +64,7 @@ struct flow {
 	unsigned n_undo_errs; /* of so many */
 	bool unwinding, busy, pumping, held;
 	bool asked; /* the undo under way has its `ready` */
-	bool again; /* the undo under way is its second */
+	unsigned n_again; /* how often the undo under way was run before */
 };
 
 /* Runs the whole table; `f` may hold garbage. */

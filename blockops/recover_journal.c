@@ -230,10 +230,21 @@ static void use_monitor(struct recovery *r, int fd)
 
 static int connect_to(const struct recovery *r, struct qmpsnap_error *err)
 {
-	const struct qmpsnap_snapshot *s = r->run.s;
-	const bool given = r->o.way && identity_equals(r->o.guest, &s->qemu);
+	struct qmpsnap_snapshot *s = r->run.s;
+	const bool named = r->o.address && strcmp(r->o.address, s->address.text) == 0;
 
-	return qmp_address_connect(given ? r->o.way->address : &s->address, err);
+	if (r->o.way && identity_equals(r->o.guest, &s->qemu))
+		s->address = *r->o.way->address; /* should it have to be had again, too */
+	else if (s->address.kind == QMP_FD && !named) {
+		error_set(err, QMPSNAP_QEMU,
+			"its monitor was given as a descriptor, which nobody else has");
+		error_hint(err,
+			"qmpsnap recover --qmp ADDRESS, with a monitor of its QEMU "
+			"(process %d)",
+			(int)s->qemu.pid);
+		return -1;
+	}
+	return qmp_address_connect(&s->address, err);
 }
 
 static void dare_not_move(struct qmpsnap_snapshot *s)

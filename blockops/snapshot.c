@@ -95,6 +95,9 @@ static void hint_at_recover(const struct qmpsnap_snapshot *s, struct qmpsnap_err
 	if (err->code == QMPSNAP_STORE)
 		error_hint(err, "`qmpsnap recover --all` removes what is left in the store, once "
 				"that lets it");
+	else if (s->address.kind == QMP_FD && s->address.text[0])
+		error_hint(err, "`qmpsnap recover --qmp ADDRESS`, with one of this QEMU's "
+				"monitors, removes the rest");
 	else if (s->address.text[0])
 		error_hint(err, "`qmpsnap recover --qmp %s` removes the rest once QEMU answers",
 			s->address.text);

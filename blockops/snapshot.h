@@ -21,6 +21,7 @@
 #include "blockops/journal.h"
 #include "blockops/layout.h"
 #include "blockops/pace.h"
+#include "blockops/recover_journal.h"
 #include "blockops/room_watch.h"
 #include "blockops/source.h"
 #include "blockops/speed.h"
@@ -162,7 +163,8 @@ struct qmpsnap_snapshot {
 
 	/* The guest. */
 	int monitor_fd; /* connected, and not yet a client's; -1: none */
-	bool recovering; /* runs that were killed are being undone */
+	bool recovering; /* runs that were killed are being undone, */
+	struct monitor_way way; /* over this monitor */
 	struct identity qemu;
 	struct qmp_client *qmp;
 	struct inspect inspect;
@@ -182,10 +184,9 @@ struct qmpsnap_snapshot {
 	bool check_reads; /* danger_of_wide_reads() */
 	bool by_paths; /* no descriptor can be passed to QEMU, over TCP: it gets paths */
 	bool released; /* the monitor was given up, and isn't ours again */
-	bool regained; /* a monitor that QEMU had closed was asked for anew */
 	void (*regain_then)(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err);
 	int lost_pid; /* the QEMU that closed it; 0: unknown */
-	bool out_of_reach; /* it couldn't be had again: QEMU may still use what is ours */
+	bool out_of_reach; /* nor can it be had again: QEMU may still use what is ours */
 
 	struct store_check *checking; /* the store's, under way */
 
@@ -314,8 +315,13 @@ unsigned snapshot_instant_ms(const struct qmpsnap_snapshot *s);
 void snapshot_after(struct qmpsnap_snapshot *s, unsigned ms, snapshot_fn *fn);
 void snapshot_timer_stop(struct qmpsnap_snapshot *s);
 
-/* Whether there is no QEMU any more to undo anything in. */
+/* Whether no QEMU can be asked to undo anything: there is no monitor.  QEMU itself may live; then
+ * steps_regain.c has made an error of that. */
 bool snapshot_qemu_is_gone(const struct qmpsnap_snapshot *s);
+/* Whether QEMU's process is known to have ended, and known to live; neither where nobody can tell.
+ */
+bool snapshot_qemu_has_ended(const struct qmpsnap_snapshot *s);
+bool snapshot_qemu_lives(const struct qmpsnap_snapshot *s);
 
 /* Frees it and all it owns, the struct itself once the timer's handle is closed. */
 void snapshot_free(struct qmpsnap_snapshot *s);

@@ -46,6 +46,22 @@ bool snapshot_qemu_is_gone(const struct qmpsnap_snapshot *s)
 	return !s->qmp || qmp_is_lost(s->qmp);
 }
 
+/* Who only listens for QEMU lives and ends for itself. */
+static bool process_is_known(const struct qmpsnap_snapshot *s)
+{
+	return identity_is_known(&s->qemu) && !s->qemu.socket;
+}
+
+bool snapshot_qemu_has_ended(const struct qmpsnap_snapshot *s)
+{
+	return process_is_known(s) && !identity_is_alive(&s->qemu);
+}
+
+bool snapshot_qemu_lives(const struct qmpsnap_snapshot *s)
+{
+	return process_is_known(s) && identity_is_alive(&s->qemu);
+}
+
 void disk_node(const struct qmpsnap_snapshot *s, const struct snapshot_disk *d, const char *role,
 	char node[static NAME_NODE_BYTES])
 {

@@ -306,7 +306,7 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 	struct qmpsnap_snapshot *s = data;
 
 	(void)result;
-	flow_done(&s->flow, err ? NULL : &s->freeze_err);
+	flow_done(&s->flow, err && snapshot_qemu_has_ended(s) ? NULL : &s->freeze_err);
 }
 
 static void stay_frozen(struct qmpsnap_snapshot *s)
@@ -314,14 +314,17 @@ static void stay_frozen(struct qmpsnap_snapshot *s)
 	if (s->guard)
 		error_hint(&s->freeze_err, "the guard process goes on trying; in the guest "
 					   "fsfreeze --unfreeze MOUNTPOINT does it, too");
-	qmp_execute(s->qmp, "query-status", NULL, on_status, s);
+	if (snapshot_qemu_is_gone(s))
+		flow_done(&s->flow, &s->freeze_err);
+	else
+		qmp_execute(s->qmp, "query-status", NULL, on_status, s);
 }
 
 static void on_unfrozen(const struct qmpsnap_error *err, void *data);
 
 static void regain_and_thaw(struct qmpsnap_snapshot *s)
 {
-	if (snapshot_qemu_is_gone(s))
+	if (snapshot_qemu_has_ended(s))
 		flow_done(&s->flow, NULL);
 	else if (agent_regain(s))
 		end_thaw(s, on_unfrozen);
@@ -336,7 +339,7 @@ static void on_unfrozen(const struct qmpsnap_error *err, void *data)
 	const bool others_go_on = s->guard || s->is_guard;
 
 	thaw_ended(s);
-	if (!err || snapshot_qemu_is_gone(s)) {
+	if (!err || snapshot_qemu_has_ended(s)) {
 		flow_done(&s->flow, NULL);
 		return;
 	}
@@ -351,7 +354,7 @@ void guest_unfreeze(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 
-	if (s->freeze.in_doubt && !snapshot_qemu_is_gone(s)) {
+	if (s->freeze.in_doubt && s->agent && !snapshot_qemu_has_ended(s)) {
 		end_thaw(s, on_unfrozen);
 	} else {
 		thaw_ended(s);

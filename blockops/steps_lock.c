@@ -98,10 +98,12 @@ static void on_recovered(const struct qmpsnap_error *err, void *data)
 /* The monitor serves one client at a time. */
 static void undo_dead_runs(struct qmpsnap_snapshot *s)
 {
+	s->way = (struct monitor_way){.address = &s->address};
 	const struct journal_recovery options = {.loop = s->loop,
 		.state = s->state_dir,
 		.guest = &s->qemu,
 		.address = s->address.text,
+		.way = &s->way,
 		.only_gone = true,
 		.locked = &s->qemu,
 		.warned = true,

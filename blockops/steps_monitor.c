@@ -110,7 +110,8 @@ static void on_attempt_failed(struct qmpsnap_snapshot *s, const struct qmpsnap_e
 	struct qmpsnap_error mine;
 	const unsigned pause_ms = s->retake_ms;
 
-	if ((err->detail == ENOENT || err->detail == ECONNREFUSED) && !any_connection_stands(s)) {
+	if ((err->detail == ENOENT || err->detail == ECONNREFUSED) && !any_connection_stands(s) &&
+		!snapshot_qemu_lives(s)) {
 		flow_done(&s->flow, NULL); /* QEMU is gone, and with it all of ours */
 		return;
 	}
@@ -126,6 +127,22 @@ static void on_attempt_failed(struct qmpsnap_snapshot *s, const struct qmpsnap_e
 	error_hint(&mine, "once it is free, `qmpsnap recover --qmp %s` removes what is left",
 		s->address.text);
 	flow_done(&s->flow, &mine);
+}
+
+static void on_attempt_closed(void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	on_attempt_failed(s, &s->disk_err);
+}
+
+static void attempt_over(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	struct qmp_client *qmp = s->qmp;
+
+	s->disk_err = *err;
+	s->qmp = NULL;
+	qmp_close(qmp, on_attempt_closed, s);
 }
 
 static void on_not_ours(void *data)
@@ -154,33 +171,25 @@ static void on_nodes(struct json_object *result, const struct qmpsnap_error *err
 	}
 	if (err && !qmp_is_lost(qmp)) {
 		flow_done(&s->flow, err);
-		return;
+	} else if (err) {
+		attempt_over(s, err);
+	} else {
+		s->qmp = NULL;
+		qmp_close(qmp, on_not_ours, s);
 	}
-	s->qmp = NULL;
-	qmp_close(qmp, on_not_ours, s);
-}
-
-static void on_attempt_closed(void *data)
-{
-	struct qmpsnap_snapshot *s = data;
-
-	on_attempt_failed(s, &s->disk_err);
 }
 
 static void on_ready(const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
-	struct qmp_client *qmp = s->qmp;
 
 	if (err) {
-		s->disk_err = *err;
-		s->qmp = NULL;
-		qmp_close(qmp, on_attempt_closed, s);
+		attempt_over(s, err);
 		return;
 	}
 	struct json_object *args = json_new();
 	json_put_bool(args, "flat", true);
-	qmp_execute(qmp, "query-named-block-nodes", args, on_nodes, s);
+	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, s);
 }
 
 /* QEMU greets its clients one after the other, so what has connected stays in the queue. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A monitor that was lost while QEMU lives (it closed the connection, or what came over it was no
- * QMP) is connected to anew for the undo: what of ours stands in QEMU would stay there, and the
- * guest might stay paused.  Once; but while our `stop` stands as often as it takes, until QEMU has
- * ended. */
+ * QMP) is connected to anew for the undo, as often as it is lost: what of ours stands in QEMU would
+ * stay there, and the guest might stay paused.  One that can't be had is an error of the undo, and
+ * isn't asked for again; but while our `stop` stands it is, until QEMU has ended. */
 #include "base/log.h"
 #include "blockops/steps.h"
 
@@ -21,13 +21,17 @@ enum {
 
 static void attempt(struct qmpsnap_snapshot *s);
 
-/* Nothing of ours is in QEMU before the guard's step, nor, but for a pause, once the copies are
- * made. */
+/* Once the copies are made nothing of ours is in QEMU, but for a pause and for the descriptor of a
+ * server that it refused. */
+static bool holds_something(const struct qmpsnap_snapshot *s)
+{
+	return s->flow.at > method_step_index(s->table, "guard") &&
+	       (!s->detached || s->stopped || s->server_refused);
+}
+
 static bool is_needed(const struct qmpsnap_snapshot *s)
 {
-	return s->qmp && qmp_is_lost(s->qmp) && (!s->regained || s->stopped) &&
-	       (!s->detached || s->stopped) && s->address.kind != QMP_FD &&
-	       s->flow.at > method_step_index(s->table, "guard");
+	return s->qmp && qmp_is_lost(s->qmp) && !s->out_of_reach && holds_something(s);
 }
 
 static bool is_gone(const struct qmpsnap_snapshot *s)
@@ -53,8 +57,12 @@ static void fail(struct qmpsnap_snapshot *s, const struct qmpsnap_error *why)
 {
 	struct qmpsnap_error err;
 
-	error_set(&err, QMPSNAP_QEMU, "QEMU closed the monitor and can't be reached anew (%s)",
-		why->message);
+	s->out_of_reach = true;
+	error_set(&err, QMPSNAP_QEMU, "QEMU closed the monitor and can't be reached anew%s (%s)",
+		s->stopped ? ", and the guest is left paused" : "", why->message);
+	if (s->address.kind == QMP_FD)
+		error_hint(&err, "`qmpsnap recover --qmp ADDRESS`, with another monitor of this "
+				 "QEMU, undoes the rest");
 	tell(s, &err);
 }
 
@@ -62,6 +70,8 @@ static void look_whether_gone(struct qmpsnap_snapshot *s)
 {
 	const uint64_t waited_ms = (uv_hrtime() - s->wait_from_ns) / 1000000;
 
+	if (s->stopped)
+		record_holding(s);
 	if (is_gone(s))
 		tell(s, NULL);
 	else if (waited_ms < DYING_MS)
@@ -70,16 +80,17 @@ static void look_whether_gone(struct qmpsnap_snapshot *s)
 		fail(s, &s->disk_err);
 }
 
-static void attempt_failed(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+static void look_for_a_while(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
 {
 	s->disk_err = *err;
-	if (is_gone(s)) {
-		tell(s, NULL);
-		return;
-	}
-	if (!goes_on(s)) {
-		s->wait_from_ns = uv_hrtime();
-		look_whether_gone(s);
+	s->wait_from_ns = uv_hrtime();
+	snapshot_after(s, 0, look_whether_gone);
+}
+
+static void attempt_failed(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	if (!goes_on(s) || is_gone(s)) {
+		look_for_a_while(s, err);
 		return;
 	}
 	if (!s->retake_ms)
@@ -188,17 +199,18 @@ static bool begin(struct qmpsnap_snapshot *s, diagnosed_fn *then)
 {
 	struct qmpsnap_error err;
 
-	s->regained = true;
 	s->regain_then = then;
 	s->retake_ms = 0;
 	s->lost_pid = qmp_peer_pid(s->qmp);
 	if (is_gone(s))
 		return false;
-	if (reconnect(s, &err))
-		return true;
-	if (!goes_on(s)) /* nobody listens */
-		return false;
-	attempt_failed(s, &err);
+	if (s->address.kind == QMP_FD) {
+		error_set(&err, QMPSNAP_QEMU, "%s: nobody can connect to a descriptor's other end",
+			s->address.text);
+		look_for_a_while(s, &err);
+	} else if (!reconnect(s, &err)) {
+		attempt_failed(s, &err);
+	}
 	return true;
 }
 
@@ -213,10 +225,11 @@ bool monitor_regain(struct flow *f, void *self)
 	return !is_needed(self) || !begin(self, on_regained);
 }
 
-bool monitor_is_lost(const void *self)
+bool monitor_is_lost(const void *self, struct qmpsnap_error *why)
 {
 	const struct qmpsnap_snapshot *s = self;
 
+	error_set(why, QMPSNAP_QEMU, "QEMU closes the monitor again and again");
 	return is_needed(s) && !is_gone(s);
 }
 

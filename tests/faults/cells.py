@@ -20,10 +20,11 @@ class Config:
     """A guest and a command line; the first of a table's that comes by a step has its cells."""
 
     def __init__(self, table, name, options, disks=2, version=(10, 0, 13), status="running",
-                 before=(), offline=False, same=True):
+                 before=(), offline=False, same=True, descriptor=False):
         self.table, self.name, self.options, self.disks = table, name, list(options), disks
         self.version, self.status, self.before, self.offline = version, status, before, offline
         self.same = same  # whether two runs make the same images
+        self.descriptor = descriptor  # the monitor is a connected socket that nobody can make anew
 
 
 STALL = ("--stall-timeout", "120s")
@@ -41,6 +42,8 @@ CONFIGS = (
     Config("offline", "offline", ("--zero-scan", "always", *STALL), disks=1, offline=True),
     Config("offline", "offline to vmdk", ("--format", "vmdk", *STALL), disks=1, offline=True,
            same=False),  # qemu-img numbers them
+    Config("filter", "filter by a descriptor", ("--method", "stream", "--flavour", "filter",
+                                                "--quiesce", "off", *STALL), descriptor=True),
 )
 
 
@@ -111,6 +114,32 @@ class Cell:
             self.why_not = "no program of QEMU's runs in it"
 
 
+class LostInUndos(Cell):
+    """The monitor is lost in the undo of a step, and in that of the next one to be undone."""
+
+    def __init__(self, config, step, second):
+        super().__init__(config, step, "closed", False)
+        self.channel, self.second = "qmp", second
+
+    @property
+    def name(self):
+        return f"{self.config.name}: {self.step}: closed in the undo and in that of {self.second}"
+
+    def faults(self):
+        return [Fault(step, "closed", phase="undo") for step in (self.step, self.second)]
+
+
+def losses_of(steps, config, outcome):
+    """Of a monitor that can be had again two; of one that can't the only one, in each step."""
+    if config.descriptor:
+        cells = [Cell(config, step, "closed", False) for step in steps]
+        for cell in cells:
+            cell.decide(outcome)
+        return [cell for cell in cells if not cell.why_not]
+    asked = [step for step in reversed(steps) if outcome.counts.get(("undo", step, "qmp"))]
+    return [LostInUndos(config, *pair) for pair in zip(asked, asked[1:])]
+
+
 def tables(binary):
     """{table: [(step, has a start, undo)]}"""
     lines = subprocess.run([binary], check=True, capture_output=True, text=True).stdout.splitlines()
@@ -139,4 +168,7 @@ def cells_of(table_steps, baselines):
                     cell = Cell(found[0], step, fault, undo_fails)
                     cell.decide(found[1])
                     cells.append(cell)
+    for config, outcome in baselines:
+        if not config.offline:
+            cells += losses_of([row[0] for row in table_steps[config.table]], config, outcome)
     return cells, missing

@@ -25,7 +25,7 @@ def codes_of(cell):
         codes = BY_CHANNEL.get(cell.channel, (5,))
     if cell.step in ("lock", "connect") and cell.fault not in SIGNALLED:
         codes += (3,)  # refused before anything was touched
-    return codes + ((9,) if cell.undo_fails else ()) + \
+    return codes + ((9,) if cell.undo_fails or cell.config.descriptor else ()) + \
         (() if cell.fault in SIGNALLED and cell.step != "publish" else (0,))
 
 
@@ -58,12 +58,18 @@ def judge(cell, outcome, digests):
     return found
 
 
+def is_left_to_recover(cell, outcome):
+    """Nobody can have the monitor again, and that is said."""
+    return cell.config.descriptor and outcome.code == 9 and \
+        "recover --qmp ADDRESS" in outcome.stderr
+
+
 def judge_guest(cell, outcome, found):
     """As before, and without anybody's help."""
     if len(outcome.states) < 2 or outcome.states[1] is None:
         return
     before, after = outcome.states[:2]
-    if cell.fault == "kill-both":
+    if cell.fault == "kill-both" or is_left_to_recover(cell, outcome):
         after = outcome.states[-1]
     for key in ("status", "frozen"):
         if before[key] != after[key]:

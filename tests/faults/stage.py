@@ -254,10 +254,16 @@ class Stage:
         listener.bind(str(self.folder / "stage"))
         listener.listen(8)
         self.watch(listener, lambda sock: self.watch(sock.accept()[0], self.on_announcement))
-        address = f"unix:{self.folder}/tool.sock"
+        address, descriptors = f"unix:{self.folder}/tool.sock", ()
+        if self.config.descriptor:
+            monitor = socket.socket(socket.AF_UNIX)
+            monitor.connect(str(self.folder / "tool.sock"))
+            address, descriptors = f"fd:{monitor.fileno()}", (monitor.fileno(),)
         self.main = subprocess.Popen(
-            self.command(address), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            self.command(address), pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, env=self.environment(), start_new_session=True)
+        if self.config.descriptor:
+            monitor.close()
         texts = {self.main.stdout: b"", self.main.stderr: b""}
         open_pipes = set(texts)
 
