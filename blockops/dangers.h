@@ -26,7 +26,8 @@ bool danger_of_wide_reads(const struct guest *guest);
 
 /* Whether this QEMU may die of query-named-block-nodes while a backup job has concluded and wasn't
  * dismissed: 5.2.0 (Debian 11) does each time (SIGSEGV, of the job's filter that has lost what it
- * stood on), 7.2.22 never. */
+ * stood on), 7.2.22 never.  node_list_make_safe() comes before it; what only wants names takes
+ * node_names_ask(). */
 bool danger_of_listing_nodes(const struct guest *guest);
 
 #endif

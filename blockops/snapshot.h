@@ -20,6 +20,7 @@
 #include "blockops/jobs.h"
 #include "blockops/journal.h"
 #include "blockops/layout.h"
+#include "blockops/node_names.h"
 #include "blockops/pace.h"
 #include "blockops/recover_journal.h"
 #include "blockops/room_watch.h"
@@ -241,6 +242,8 @@ struct qmpsnap_snapshot {
 	snapshot_fn *disks_then;
 	size_t disk_at;
 	struct qmpsnap_error disk_err; /* the running step's first */
+	struct qmpsnap_error refusal; /* of a deletion, until the nodes are known */
+	struct node_names names;
 
 	/* An undo's wait for exports to go, and its timer. */
 	uv_timer_t timer;

@@ -88,43 +88,45 @@ void disk_command(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const cha
 	qmp_execute(s->qmp, command, arguments, on_disk_reply, d);
 }
 
-static void on_deleted(struct json_object *result, const struct qmpsnap_error *err, void *data)
-{
-	struct snapshot_disk *d = data;
-
-	d->node_stands = d->node_stands || err;
-	on_disk_reply(result, err, d);
-}
-
 /* What went with QEMU is undone; but a node that a step deletes has something to write yet. */
 static bool is_undone_with_qemu(const struct qmpsnap_snapshot *s)
 {
 	return s->flow.unwinding && snapshot_qemu_is_gone(s);
 }
 
-/* A node that QEMU doesn't know is what an undo wants; any other refusal is its error.  QEMU tells
- * the two apart only in its wording, so the nodes are asked for instead. */
-static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)
+static void deleted(struct snapshot_disk *d, const struct qmpsnap_error *err)
+{
+	d->node_stands = d->node_stands || err;
+	on_disk_reply(NULL, err, d);
+}
+
+/* A node that QEMU doesn't know is what an undo wants; any other refusal is its error. */
+static void on_names(const struct node_names *names, const struct qmpsnap_error *err, void *data)
 {
 	struct snapshot_disk *d = data;
 	struct qmpsnap_snapshot *s = d->snapshot;
-	const size_t n = json_length(result);
 
-	if (err && !is_undone_with_qemu(s)) {
-		d->node_stands = true;
-		disk_done(s, err);
-		return;
+	if (is_undone_with_qemu(s) || (!err && !node_names_have(names, d->doomed)))
+		disk_done(s, NULL);
+	else
+		deleted(d, &s->refusal);
+}
+
+/* QEMU tells the two apart only in its wording, which changes, so the nodes are asked for. */
+static void on_deleted(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+	struct qmpsnap_snapshot *s = d->snapshot;
+
+	(void)result;
+	if (err && is_undone_with_qemu(s)) {
+		disk_done(s, NULL);
+	} else if (err && qmp_error_class(s->qmp)[0]) {
+		s->refusal = *err;
+		node_names_ask(&s->names, s->qmp, on_names, d);
+	} else {
+		deleted(d, err);
 	}
-	for (size_t i = 0; i < n; i++) {
-		const char *node = json_string(json_object_array_get_idx(result, i), "node-name");
-		if (node && strcmp(node, d->doomed) == 0) {
-			struct json_object *args = json_new();
-			json_put_string(args, "node-name", d->doomed);
-			qmp_execute(s->qmp, "blockdev-del", args, on_deleted, d);
-			return;
-		}
-	}
-	disk_done(s, NULL);
 }
 
 void disk_delete_node(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const char *role)
@@ -135,8 +137,8 @@ void disk_delete_node(struct qmpsnap_snapshot *s, struct snapshot_disk *d, const
 	}
 	struct json_object *args = json_new();
 	disk_node(s, d, role, d->doomed);
-	json_put_bool(args, "flat", true);
-	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, d);
+	json_put_string(args, "node-name", d->doomed);
+	qmp_execute(s->qmp, "blockdev-del", args, on_deleted, d);
 }
 
 unsigned snapshot_instant_ms(const struct qmpsnap_snapshot *s)

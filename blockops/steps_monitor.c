@@ -154,20 +154,15 @@ static void on_not_ours(void *data)
 
 /* The guest may have been started anew at the same address: in a QEMU that has no node of this run
  * nothing is ours, its NBD server neither. */
-static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)
+static void on_names(const struct node_names *names, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 	struct qmp_client *qmp = s->qmp;
-	char run[NAME_RUN_BYTES];
 
-	for (size_t i = 0; i < json_length(result); i++) {
-		const char *node = json_string(json_object_array_get_idx(result, i), "node-name");
-
-		if (node && name_is_ours(node, run) && strcmp(run, s->run) == 0) {
-			s->released = false;
-			flow_done(&s->flow, NULL);
-			return;
-		}
+	if (!err && node_names_have_run(names, s->run)) {
+		s->released = false;
+		flow_done(&s->flow, NULL);
+		return;
 	}
 	if (err && !qmp_is_lost(qmp)) {
 		flow_done(&s->flow, err);
@@ -187,9 +182,7 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 		attempt_over(s, err);
 		return;
 	}
-	struct json_object *args = json_new();
-	json_put_bool(args, "flat", true);
-	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, s);
+	node_names_ask(&s->names, s->qmp, on_names, s);
 }
 
 /* QEMU greets its clients one after the other, so what has connected stays in the queue. */

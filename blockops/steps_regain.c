@@ -112,28 +112,15 @@ static void on_not_ours(void *data)
 	tell(data, NULL);
 }
 
-static bool holds_ours(const struct qmpsnap_snapshot *s, struct json_object *nodes)
-{
-	char run[NAME_RUN_BYTES];
-
-	for (size_t i = 0; i < json_length(nodes); i++) {
-		const char *node = json_string(json_object_array_get_idx(nodes, i), "node-name");
-
-		if (node && name_is_ours(node, run) && strcmp(run, s->run) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Where no process id tells that it is the same QEMU, what is in it does. */
-static void on_nodes(struct json_object *result, const struct qmpsnap_error *err, void *data)
+static void on_names(const struct node_names *names, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 	struct qmp_client *qmp = s->qmp;
 
 	if (err) {
 		fail(s, err);
-	} else if (holds_ours(s, result)) {
+	} else if (node_names_have_run(names, s->run)) {
 		tell(s, NULL);
 	} else {
 		s->qmp = NULL;
@@ -155,9 +142,7 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 		tell(s, NULL);
 		return;
 	}
-	struct json_object *args = json_object_new_object();
-	json_put_bool(args, "flat", true);
-	qmp_execute(s->qmp, "query-named-block-nodes", args, on_nodes, s);
+	node_names_ask(&s->names, s->qmp, on_names, s);
 }
 
 /* ---- The tries ---- */

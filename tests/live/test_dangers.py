@@ -4,16 +4,19 @@
 A real Linux writes all the time to a disk that an iothread serves.  QMPSNAP_REPEAT says how many
 snapshots in a row; without it 5, or 50 with QMPSNAP_LONG=1."""
 import os
+import signal
 import unittest
 
 import blocks
 import builds
 import images
 import tool
+from copies import uploading
 from lab import MIB, SLOTS, Disk, LabTest
 
 REPEAT = int(os.environ.get("QMPSNAP_REPEAT", 50 if os.environ.get("QMPSNAP_LONG") == "1" else 5))
 WARM_UP = SLOTS + 20
+REFUSED = 3
 
 
 class Iothread(LabTest):
@@ -76,29 +79,89 @@ class Iothread(LabTest):
 class ConcludedJob(LabTest):
     """Of somebody else, who hasn't dismissed it."""
 
-    def test_nodes_are_listed_only_where_it_is_safe(self):
-        guest = self.guest(Disk(8 * MIB))
+    WANTED = REFUSED if builds.dies_of_listing_nodes() else 0
+
+    def conclude(self, guest):
+        number = len(guest.disks) - 1
         target = guest.folder / "theirs.qcow2"
-        images.create(target, "qcow2", 8 * MIB)
+        images.create(target, "qcow2", guest.disks[number].size)
         ask = guest.monitor.command
         ask("blockdev-add", driver="qcow2", node_name="target",
             file={"driver": "file", "filename": str(target)})
-        ask("blockdev-backup", device="drive0", target="target", sync="full", job_id="theirs",
-            auto_dismiss=False)
-        guest.monitor.wait_event("BLOCK_JOB_COMPLETED")
-        wanted = 3 if builds.dies_of_listing_nodes() else 0
+        ask("blockdev-backup", device=f"drive{number}", target="target", sync="full",
+            job_id="theirs", auto_dismiss=False)
+        while guest.monitor.wait_event("JOB_STATUS_CHANGE")["data"] != {"id": "theirs",
+                                                                        "status": "concluded"}:
+            pass
+
+    def dismiss(self, guest):
+        self.assertTrue(guest.alive(), guest.log())
+        guest.monitor.command("job-dismiss", id="theirs")
+        guest.monitor.command("blockdev-del", node_name="target")
+
+    def test_nodes_are_listed_only_where_it_is_safe(self):
+        guest = self.guest(Disk(8 * MIB))
+        self.conclude(guest)
         for command in ("inspect", "recover"):
             code, _, said = tool.run(command, "--qmp", guest.address, env=guest.tool_env())
-            self.assertEqual(code, wanted, said)
+            self.assertEqual(code, self.WANTED, said)
             self.assertTrue(guest.alive(), guest.log())
-            if wanted:
+            if self.WANTED:
                 self.assertIn("theirs", said)
         started = guest.snapshot("--dry-run")
-        self.assertEqual(started.wait(), wanted, started.describe())
-        ask("job-dismiss", id="theirs")
-        ask("blockdev-del", node_name="target")
+        self.assertEqual(started.wait(), self.WANTED, started.describe())
+        self.dismiss(guest)
         self.assert_done(guest.snapshot())
         self.assertTrue(guest.alive(), guest.log())
+
+    def begin(self, *method):
+        """A snapshot of the first disk, whose upload goes on when their job has ended."""
+        guest = self.guest(Disk(16 * MIB), Disk(MIB))
+        guest.write(guest.disks[0], 0, 12 * MIB, 0x55)
+        before = guest.state()
+        started = guest.snapshot("--disk", "vd0", "--speed", "4M", *method)
+        self.assertIsNotNone(started.wait_for(uploading), started.describe())
+        self.conclude(guest)
+        self.assertIsNone(started.result, started.describe())
+        return guest, before, started
+
+    def assert_undone(self, guest, before):
+        self.dismiss(guest)
+        self.assert_nothing_left(guest, before)
+
+    METHODS = (("--method", "backup"), ("--method", "mirror"),
+               ("--method", "backup", "--release-monitor"),
+               ("--method", "stream", "--flavour", "job"))
+
+    def test_it_ends_during_the_upload(self):
+        for method in self.METHODS:
+            with self.subTest(method=method):
+                guest, before, started = self.begin(*method)
+                self.assert_done(started)
+                images.assert_same(guest.published()[0], "qcow2", guest.disks[0].reference, "raw")
+                self.assert_undone(guest, before)
+
+    def test_and_the_guard_undoes(self):
+        for method in self.METHODS:
+            with self.subTest(method=method):
+                guest, before, started = self.begin(*method)
+                started.signal(signal.SIGKILL)
+                started.wait()
+                self.assertIn("all of it has been undone", started.stderr)
+                self.assert_undone(guest, before)
+
+    def test_and_recover_undoes(self):
+        """What the journal names; what else there may be isn't looked for."""
+        for method in self.METHODS:
+            with self.subTest(method=method):
+                guest, before, started = self.begin(*method)
+                tool.kill_at_once(started.pid, tool.guard_of(started.pid))
+                started.wait()
+                code, out, said = tool.run("recover", "--qmp", guest.address,
+                                           env=guest.tool_env())
+                self.assertEqual(code, self.WANTED, said)
+                self.assertIn("is undone", out)
+                self.assert_undone(guest, before)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "blockops/dangers.h"
 #include "blockops/node_list.h"
+#include "blockops/node_names.h"
 #include "tests/unit/client_fixture.h"
 
 #define OURS     "qmpsnap-abcdefghij-j0"
@@ -106,6 +107,69 @@ START_TEST(qemu_ends)
 }
 END_TEST
 
+/* ---- The nodes' names ---- */
+
+static struct node_names names;
+
+static void on_names(const struct node_names *told, const struct qmpsnap_error *err, void *data)
+{
+	ck_assert_ptr_eq(data, story);
+	ck_assert_int_eq(node_names_have(told, OURS), !err);
+	ck_assert_int_eq(node_names_have_run(told, "abcdefghij"), !err);
+	ck_assert(!node_names_have(told, OURS_TOO));
+	ck_assert(!node_names_have_run(told, "0123456789"));
+	tell_error("names", err);
+}
+
+static void ask_names(const struct fake_step *script)
+{
+	open_script(script);
+	node_names_ask(&names, client, on_names, story);
+	ck_assert_ptr_null(strstr(story, "names"));
+	until("names");
+}
+
+/* A job's name isn't a node's. */
+START_TEST(names_from_the_graph)
+{
+	static const struct fake_step script[] = {
+		{FAKE_RETURN, "x-debug-query-block-graph",
+			"{\"nodes\": [{\"id\": 1, \"type\": \"block-job\", \"name\": \"" OURS_TOO
+			"\"}, {}, 7, {\"id\": 2, \"type\": \"block-driver\", \"name\": \"" OURS
+			"\"}], \"edges\": []}"},
+		{0}};
+
+	ask_names(script);
+	finish();
+	expect_story("ready names closed");
+}
+END_TEST
+
+START_TEST(names_without_unstable_commands)
+{
+	static const struct fake_step script[] = {
+		{FAKE_ERROR, "x-debug-query-block-graph", "CommandNotFound Not allowed"},
+		{FAKE_RETURN, "query-named-block-nodes",
+			"[{\"node-name\": \"drive0\"}, {\"node-name\": \"" OURS "\"}]"},
+		{0}};
+
+	ask_names(script);
+	finish();
+	expect_story("ready names closed");
+}
+END_TEST
+
+START_TEST(names_refused)
+{
+	static const struct fake_step script[] = {
+		{FAKE_ERROR, "x-debug-query-block-graph", "GenericError no"}, {0}};
+
+	ask_names(script);
+	expect_error(QMPSNAP_QEMU, "no", "");
+	finish();
+}
+END_TEST
+
 START_TEST(which_versions)
 {
 	ck_assert(danger_of_listing_nodes(&(struct guest){.major = 5, .minor = 2}));
@@ -125,6 +189,9 @@ static Suite *suite(void)
 	ADD(ours_may_belong_to_a_run);
 	ADD(those_of_others_stay);
 	ADD(qemu_ends);
+	ADD(names_from_the_graph);
+	ADD(names_without_unstable_commands);
+	ADD(names_refused);
 	ADD(which_versions);
 	return client_suite("node_list", t);
 }
