@@ -217,7 +217,8 @@ void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_reser
 
 bool scratch_file_system_holds(uint32_t magic)
 {
-	static const uint32_t holding[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC};
+	static const uint32_t holding[] = {
+		EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, TMPFS_MAGIC, OVERLAYFS_SUPER_MAGIC};
 	size_t i = 0;
 
 	while (i < sizeof(holding) / sizeof(holding[0]) && holding[i] != magic)

@@ -4,7 +4,7 @@
  * copy of a disk.  Each disk of a snapshot has at most one; it is d->scratch_fd.
  *
  * The order: _share() once, then for each disk _open(), _write_qcow2() or ftruncate(),
- * _reserve() if the method needs it, _add_node() or _pass(); undo: the node's deletion, then
+ * _reserve() if the method needs it, _add_node(); undo: the node's deletion, then
  * _drop(), then _remove_fdset().  The guard is told of the file on the way.
  */
 #ifndef BLOCKOPS_SCRATCH_FILE_H
@@ -47,8 +47,10 @@ typedef void scratch_reserved_fn(struct snapshot_disk *d, const struct qmpsnap_e
 void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_reserved_fn *then);
 
 /* Whether a file system, by its number in statfs(2), keeps what was reserved for what is written
- * later.  Known of ext2 to ext4, XFS and tmpfs; all others count as not: btrfs takes new room when
- * a block is written once more, and ZFS' fallocate only looks whether there is room (OpenZFS,
+ * later.  Known of ext2 to ext4, XFS and tmpfs, and of overlayfs, which hands it on to the file
+ * system below (ovl_fallocate()): containers have it on ext4 or XFS (Docker's storage driver
+ * overlay2 asks for one of them).  All others count as not: btrfs takes new room when a block is
+ * written once more, and ZFS' fallocate only looks whether there is room (OpenZFS,
  * zpl_fallocate_common()). */
 bool scratch_file_system_holds(uint32_t magic);
 bool scratch_file_reservation_holds(const struct snapshot_disk *d);
@@ -68,12 +70,6 @@ typedef struct json_object *scratch_node_fn(const struct snapshot_disk *d, const
  * not, by a descriptor (add-fd, labelled with our name of that `role`).  The name is gone
  * afterwards.  Ends in disk_done(). */
 void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_node_fn *make_node);
-
-/* Only hands the descriptor over: `passed` fires once, later, with "/dev/fdset/N" or an error.
- * For a command that opens files itself (drive-backup). */
-typedef void scratch_passed_fn(
-	struct snapshot_disk *d, const char *filename, const struct qmpsnap_error *err);
-void scratch_file_pass(struct snapshot_disk *d, const char *role, scratch_passed_fn *passed);
 
 /* ---- Undo; all of it is idempotent ---- */
 

@@ -18,36 +18,6 @@ static void unlink_file(struct snapshot_disk *d)
 	d->scratch_path = NULL;
 }
 
-/* ---- A descriptor ---- */
-
-static void on_fdset(struct json_object *result, const struct qmpsnap_error *err, void *data)
-{
-	struct snapshot_disk *d = data;
-	struct qmpsnap_error mine = {0};
-	char filename[64];
-
-	if (!err) {
-		d->fdset = json_int(result, "fdset-id", -1);
-		(void)record_scratch(d, &mine);
-	}
-	if (!err && mine.code != QMPSNAP_OK)
-		err = &mine;
-	(void)snprintf(filename, sizeof(filename), "/dev/fdset/%lld", (long long)d->fdset);
-	d->passed_fn(d, err ? NULL : filename, err);
-}
-
-/* QEMU opens what we pass it, so it needs no right to any path. */
-void scratch_file_pass(struct snapshot_disk *d, const char *role, scratch_passed_fn *passed)
-{
-	struct json_object *args = json_new();
-	char name[NAME_NODE_BYTES];
-
-	d->passed_fn = passed;
-	disk_node(d->snapshot, d, role, name);
-	json_put_string(args, "opaque", name);
-	qmp_execute_with_fd(d->snapshot->qmp, "add-fd", args, d->scratch_fd, on_fdset, d);
-}
-
 /* ---- A node ---- */
 
 static void on_added(struct json_object *result, const struct qmpsnap_error *err, void *data)
@@ -64,14 +34,35 @@ static void on_added(struct json_object *result, const struct qmpsnap_error *err
 	disk_done(d->snapshot, &mine);
 }
 
-static void on_passed(
-	struct snapshot_disk *d, const char *filename, const struct qmpsnap_error *err)
+static void on_fdset(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
-	if (err)
+	struct snapshot_disk *d = data;
+	struct qmpsnap_error mine = {0};
+	char filename[64];
+
+	if (!err) {
+		d->fdset = json_int(result, "fdset-id", -1);
+		(void)record_scratch(d, &mine);
+	}
+	if (!err && mine.code != QMPSNAP_OK)
+		err = &mine;
+	if (err) {
 		disk_done(d->snapshot, err);
-	else
-		qmp_execute(
-			d->snapshot->qmp, "blockdev-add", d->make_node(d, filename), on_added, d);
+		return;
+	}
+	(void)snprintf(filename, sizeof(filename), "/dev/fdset/%lld", (long long)d->fdset);
+	qmp_execute(d->snapshot->qmp, "blockdev-add", d->make_node(d, filename), on_added, d);
+}
+
+/* QEMU opens what we pass it, so it needs no right to any path. */
+static void pass(struct snapshot_disk *d)
+{
+	struct json_object *args = json_new();
+	char name[NAME_NODE_BYTES];
+
+	disk_node(d->snapshot, d, d->scratch_role, name);
+	json_put_string(args, "opaque", name);
+	qmp_execute_with_fd(d->snapshot->qmp, "add-fd", args, d->scratch_fd, on_fdset, d);
 }
 
 static void on_added_by_path(
@@ -86,7 +77,7 @@ static void on_added_by_path(
 	log_line(QMPSNAP_LOG_INFO, "disk %s: %s; passing a descriptor instead", d->label,
 		err->message);
 	unlink_file(d);
-	scratch_file_pass(d, d->scratch_role, on_passed);
+	pass(d);
 }
 
 void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_node_fn *make_node)
@@ -97,7 +88,7 @@ void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_no
 		qmp_execute(d->snapshot->qmp, "blockdev-add", make_node(d, d->scratch_path),
 			on_added_by_path, d);
 	else
-		scratch_file_pass(d, role, on_passed);
+		pass(d);
 }
 
 /* ---- Undo ---- */

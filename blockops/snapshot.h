@@ -78,8 +78,6 @@ struct snapshot_disk {
 	int64_t fdset; /* -1: none */
 	const char *scratch_role; /* the command under way about the scratch, see scratch_file.h */
 	struct json_object *(*make_node)(const struct snapshot_disk *d, const char *filename);
-	void (*passed_fn)(
-		struct snapshot_disk *d, const char *filename, const struct qmpsnap_error *err);
 	void (*reserved_fn)(struct snapshot_disk *d, const struct qmpsnap_error *err);
 	uv_work_t reserve_work;
 	uint64_t reserve_bytes;

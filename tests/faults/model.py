@@ -318,7 +318,7 @@ class Model(Jobs):
 def schema():
     """As much of query-qmp-schema as is asked for."""
     members = lambda *names: [{"name": name, "type": "str"} for name in names]
-    plain = ("block-export-del", "blockdev-backup", "drive-backup", "blockdev-mirror", "add-fd",
+    plain = ("block-export-del", "blockdev-backup", "blockdev-mirror", "add-fd",
              "getfd")
     return [
         *({"name": name, "meta-type": "command", "arg-type": "0", "ret-type": "0"}

@@ -2,7 +2,7 @@
 """The known dangers (blockops/dangers.c) on a QEMU that has them: the guest lives.
 
 A real Linux writes all the time to a disk that an iothread serves.  QMPSNAP_REPEAT says how many
-snapshots in a row; without it 5, or 50 with QMPSNAP_LONG=1."""
+snapshots in a row; without it 5."""
 import os
 import signal
 import unittest
@@ -14,7 +14,7 @@ import tool
 from copies import uploading
 from lab import MIB, SLOTS, Disk, LabTest
 
-REPEAT = int(os.environ.get("QMPSNAP_REPEAT", 50 if os.environ.get("QMPSNAP_LONG") == "1" else 5))
+REPEAT = int(os.environ.get("QMPSNAP_REPEAT", 5))
 WARM_UP = SLOTS + 20
 REFUSED = 3
 

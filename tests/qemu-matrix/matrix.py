@@ -85,7 +85,7 @@ def run_cells(args, programs):
 
 def run_live(version, programs, modules):
     """The live tests with this QEMU: {module: (passed, failed, skipped)}"""
-    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}",
+    env = {"QMPSNAP_REPEAT": "50", **os.environ, "PATH": f"{programs}:{os.environ['PATH']}",
            "QMPSNAP_TEST_QEMU": f"{programs}/qemu-system-x86_64"}
     print(f"\n{version}: live tests", flush=True)
     counts = dict.fromkeys(modules, (0, 1, 0))  # of one that doesn't report

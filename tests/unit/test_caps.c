@@ -30,7 +30,6 @@ static const char *const entries[] = {
 	"{\"name\": \"78\", \"meta-type\": \"object\", "
 		"\"members\": [{\"name\": \"max-connections\", \"type\": \"int\"}]}",
 	"{\"name\": \"blockdev-backup\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
-	"{\"name\": \"drive-backup\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
 	"{\"name\": \"blockdev-mirror\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
 	"{\"name\": \"add-fd\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
 	"{\"name\": \"getfd\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
@@ -82,7 +81,6 @@ static const int gone_with[N_ENTRIES] = {
 	BIT(NBD_MAX_CONNS),
 	BIT(NBD_MAX_CONNS),
 	BIT(BLOCKDEV_BACKUP),
-	BIT(DRIVE_BACKUP),
 	BIT(BLOCKDEV_MIRROR),
 	BIT(ADD_FD),
 	BIT(GETFD),
@@ -117,9 +115,9 @@ static const struct {
 		1, CBW | BIT(SNAPSHOT_ACCESS)},
 	{"{\"name\": \"78\", \"meta-type\": \"object\", \"members\": [\"max-connections\"]}", 8,
 		BIT(NBD_MAX_CONNS)},
-	{"{\"name\": 5, \"meta-type\": \"command\"}", 13, BIT(GETFD)},
-	{"[\"getfd\"]", 13, BIT(GETFD)},
-	{"\"getfd\"", 13, BIT(GETFD)},
+	{"{\"name\": 5, \"meta-type\": \"command\"}", 12, BIT(GETFD)},
+	{"[\"getfd\"]", 12, BIT(GETFD)},
+	{"\"getfd\"", 12, BIT(GETFD)},
 };
 
 START_TEST(odd_entry)

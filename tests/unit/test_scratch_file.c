@@ -21,7 +21,7 @@ START_TEST(reservations_count_only_where_known)
 		{0x6969, false, "nfs"},
 		{0xff534d42, false, "cifs"},
 		{0x65735546, false, "fuse"},
-		{0x794c7630, false, "overlayfs"},
+		{0x794c7630, true, "overlayfs"},
 		{0x858458f6, false, "ramfs"},
 		{0xf2f52010, false, "f2fs"},
 		{0x01161970, false, "gfs2"},
