@@ -152,6 +152,16 @@ class Cloud(kit.ServiceTest):
                 self.assertEqual(done.stderr.count("logging in"), 2, done.stderr)
                 self.service.clear()
 
+    def test_refused_token_at_the_deletion(self):
+        """Of the record of an upload that failed."""
+        proxy = FaultProxy(self.service.port)
+        self.addCleanup(proxy.close)
+        proxy.set(Rule("PUT", "/file$", "status", times=FOREVER, status=403),
+                  Rule("DELETE", "/v2/images/", "status", status=401))
+        done = self.with_login(OS_IMAGE_ENDPOINT_OVERRIDE=proxy.url)
+        self.assert_refused(done)
+        self.assertEqual(done.stderr.count("logging in"), 2, done.stderr)
+
     def test_service_never_takes_the_token(self):
         proxy = FaultProxy(self.service.port)
         self.addCleanup(proxy.close)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples of docs/store-*.md, run as they stand there but for names and secrets, into real
-services; what curl fetches from these afterwards is what the guest had."""
+services and files; what curl fetches from these afterwards is what the guest had."""
 import os
 import pathlib
 import re
 import subprocess
+import threading
 import unittest
 import urllib.request
 
@@ -65,6 +66,49 @@ class DocsTest(LabTest):
         file.unlink()
 
 
+class Commands:
+    """What any process of this host that is qmpsnap's or QEMU's has on its command line meanwhile."""
+
+    def __enter__(self):
+        self.seen, self._over = set(), threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _look(self):
+        while not self._over.wait(0.02):
+            for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                except OSError:
+                    continue  # it has ended
+                if line.split(" ")[0].rsplit("/", 1)[-1].startswith(("qmpsnap", "qemu")):
+                    self.seen.add(line)
+
+
+class Files(DocsTest):
+    def test_examples(self):
+        folder = self.home / "images"
+        found = self.examples("store-files.md", {"/srv/images": str(folder)})
+        self.assertEqual(len(found), 4)
+        for block in found:
+            with self.subTest(block=block):
+                self.run_block(block)
+        with open(self.home / "piped.qcow2", "wb") as out:
+            subprocess.run(["gzip", "-dc", self.home / "web.qcow2.gz"], check=True, stdout=out)
+        made = {path: path.suffix[1:] for path in (*folder.iterdir(), *self.home.iterdir())
+                if path.suffix in (".qcow2", ".raw")}
+        self.assertEqual(sorted(made.values()), ["qcow2", "qcow2", "qcow2", "raw"])
+        self.assertEqual(len(list(folder.glob("*.json"))), 2)
+        for path, fmt in made.items():
+            images.assert_clean(path, fmt)
+            images.assert_same(path, fmt, self.vm.disks[0].reference, "raw")
+
+
 class Glance(DocsTest):
     def test_examples(self):
         service, alone = kit.Service("--keystone", "--multistore"), kit.Service()
@@ -83,9 +127,14 @@ class Glance(DocsTest):
         self.assertEqual(len(found), 4)
         (self.home / "openrc").write_text("".join(f"export {key}={value}\n" for key, value
                                                   in service.login().items()), "ascii")
+        secrets = ("demo-pw", "appcred-secret")
         for block in found:
             with self.subTest(block=block):
-                self.run_block(block)
+                with Commands() as commands:
+                    self.run_block(block)
+                seen = commands.seen
+                self.assertTrue(any(line.startswith("qmpsnap-guard") for line in seen), seen)
+                self.assertEqual([line for line in seen if any(s in line for s in secrets)], [])
                 here = alone if alone.url in block else service
                 (made,) = [one for one in here.images() if one["name"] != "base"]
                 self.assert_fetched(f"{here.url}/v2/images/{made['id']}/file", here.token())
