@@ -7,7 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The prototype is glibc's own. */
+/* The prototype is glibc's own.
+ * NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int fdatasync(int fd)
 {
 	const char *path = getenv("SLOW_FLUSH");

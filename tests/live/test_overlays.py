@@ -6,7 +6,7 @@ import unittest
 
 import images
 import tool
-from copies import SPEED, copying, wait_writable
+from copies import copying, wait_writable
 from lab import MIB, Disk
 from monitor import MonitorError
 from test_killed import RecoverTest
@@ -196,7 +196,7 @@ class ByMirror(OverlayTest):
         guest = self.guest(Disk(48 * MIB))
         for offset in range(0, 48 * MIB, 8 * MIB):
             guest.write(guest.disks[0], offset, 8 * MIB, 0x55)
-        started = guest.snapshot("--method", "mirror", "--speed", SPEED)
+        started = guest.snapshot("--method", "mirror", "--speed", "4M")
         self.assertIsNotNone(started.wait_for(copying))
         with self.assertRaises(MonitorError):
             self.overlay(guest)

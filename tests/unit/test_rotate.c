@@ -35,8 +35,11 @@ static void add(char set, unsigned day, const char *more)
 	extra = json_tokener_parse(text);
 	ck_assert_ptr_nonnull(record);
 	ck_assert_ptr_nonnull(extra);
-	json_object_object_foreach(extra, key, value)(void)
-		json_object_object_add(record, key, json_object_get(value));
+	struct json_object_iterator at = json_object_iter_begin(extra);
+	const struct json_object_iterator end = json_object_iter_end(extra);
+	for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at))
+		(void)json_object_object_add(record, json_object_iter_peek_name(&at),
+			json_object_get(json_object_iter_peek_value(&at)));
 	(void)json_object_put(extra);
 	(void)json_object_array_add(records, record);
 }
