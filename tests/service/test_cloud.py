@@ -31,6 +31,14 @@ BASE = json.dumps({
     "min_ram": 512, "os_distro": "debian", "hw_disk_bus": "scsi", "os_type": "linux",
     "kernel_id": "None", "qmpsnap_verified": "true", **{key: "theirs" for key in NOT_INHERITED}})
 
+# Of an upload that is staged and imported: the order to import, and the bytes.
+IMPORT_FAULTS = {
+    ("POST", "/import$"): ({"fault": "cut"}, {"fault": "lose"}, {"fault": "shorten", "at": 20},
+                           {"fault": "status", "status": 503}, {"fault": "stall", "seconds": 1}),
+    ("PUT", "/stage$"): ({"fault": "reset", "at": 2000000}, {"fault": "status", "status": 503},
+                         {"fault": "half-close", "at": 2000000}, {"fault": "slow"}),
+}
+
 
 class Cloud(kit.ServiceTest):
     @classmethod
