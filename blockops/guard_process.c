@@ -333,12 +333,15 @@ static bool set_up(struct guard_process *g)
 	if (!g->run.s)
 		return false;
 	g->poll.data = g->pause_timer.data = g->freeze_timer.data = g->silence_timer.data = g;
-	return uv_timer_init(&g->loop, &g->pause_timer) == 0 &&
-	       uv_timer_init(&g->loop, &g->freeze_timer) == 0 &&
-	       uv_timer_init(&g->loop, &g->silence_timer) == 0 &&
-	       uv_poll_init(&g->loop, &g->poll, g->control_fd) == 0 &&
-	       uv_poll_start(&g->poll, UV_READABLE, on_control) == 0 &&
-	       send(g->control_fd, hello, sizeof(hello) - 1, MSG_NOSIGNAL) > 0;
+	if (uv_timer_init(&g->loop, &g->pause_timer) < 0 ||
+		uv_timer_init(&g->loop, &g->freeze_timer) < 0 ||
+		uv_timer_init(&g->loop, &g->silence_timer) < 0 ||
+		uv_poll_init(&g->loop, &g->poll, g->control_fd) < 0 ||
+		uv_poll_start(&g->poll, UV_READABLE, on_control) < 0)
+		return false;
+	/* A main process that is gone by now is seen by the end of its socket. */
+	(void)send(g->control_fd, hello, sizeof(hello) - 1, MSG_NOSIGNAL);
+	return true;
 }
 
 int qmpsnap_guard_main(int control_fd, qmpsnap_open_store_fn *open_store)

@@ -2,6 +2,8 @@
 """A guard that is slow to start, doesn't start, or is killed alone."""
 import os
 import signal
+import socket
+import subprocess
 import unittest
 
 import tool
@@ -38,6 +40,19 @@ class Start(KillTest):
                 self.assertEqual(code, INTERNAL, stderr)
                 self.assertIn(words, stderr)
                 self.assert_nothing_left(guest, before)
+
+
+class Alone(unittest.TestCase):
+    def test_its_main_process_is_gone_already(self):
+        """Before the guard could say that it is ready: nothing to do, which isn't an error."""
+        version = tool.run("--version")[1].split()[-1]
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.close()
+        with its:
+            done = subprocess.run(["sh", "-c", f'exec "$0" 3 {version} 3<&{its.fileno()}', GUARD],
+                                  pass_fds=[its.fileno()], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
 
 class Lost(KillTest):
