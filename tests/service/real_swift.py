@@ -40,6 +40,10 @@ class Account:
         self.token = None  # it has expired; so may soon a new one, which version 1 has of others
         return self.call(method, path, again=again - 1, **headers)
 
+    def make(self, container):
+        status, body = self.call("PUT", f"/{container}")
+        assert status in (201, 202), f"{container}: {status} {body}"
+
     def objects(self):
         """All there are, with their containers."""
         return {f"/{container}/{name}"

@@ -146,7 +146,7 @@ class Objects(DocsTest):
     def setUpClass(cls):
         cls.swift = Swift("--keystone")
         for container in ("backups", "images"):
-            cls.swift.call("PUT", f"/{container}")
+            cls.swift.make(container)
 
     @classmethod
     def tearDownClass(cls):

@@ -23,7 +23,7 @@ def tearDownModule():
 class ObjectShelf:
     def setUp(self):
         super().setUp()
-        SWIFT.call("PUT", f"/{BUCKET}")
+        SWIFT.make(BUCKET)
         self.addCleanup(SWIFT.clear)
 
     def test_life(self):

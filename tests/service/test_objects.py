@@ -24,7 +24,7 @@ def setUpModule():
     global swift, proxy
     swift = Swift("--keystone")
     proxy = FaultProxy(swift.url.rsplit(":", 1)[1])
-    swift.call("PUT", f"/{BUCKET}")
+    swift.make(BUCKET)
 
 
 def tearDownModule():
@@ -197,7 +197,7 @@ class ObjectTest(unittest.TestCase):
     def test_quota(self):
         """Of the container that the bytes go to: the parts, or the one object, are refused."""
         bytes_in = self.bytes_container
-        swift.call("PUT", f"/{bytes_in}")
+        swift.make(bytes_in)
         for size in (self.size, 600000):
             with self.subTest(size=size):
                 for container in (self.container, bytes_in):
@@ -347,7 +347,7 @@ class Full(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.swift = Swift(size=32 << 20)
-        cls.swift.call("PUT", f"/{BUCKET}")
+        cls.swift.make(BUCKET)
 
     @classmethod
     def tearDownClass(cls):

@@ -218,7 +218,7 @@ class IntoObjects(SetTest):
     @classmethod
     def setUpClass(cls):
         cls.swift = Swift()
-        cls.swift.call("PUT", f"/{BUCKET}")
+        cls.swift.make(BUCKET)
         cls.proxy = FaultProxy(cls.swift.url.rsplit(":", 1)[1])
         through = {key: value.replace(cls.swift.url, cls.proxy.url)
                    for key, value in cls.swift.exports.items() if key.startswith(("AWS_", "ST_"))}

@@ -19,7 +19,7 @@ class Web(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.swift = Swift()
-        cls.swift.call("PUT", f"/{BUCKET}")
+        cls.swift.make(BUCKET)
         cls.port = int(cls.swift.url.rsplit(":", 1)[1])
         cls.path = cls.swift.account.removeprefix(cls.swift.url) + NAME
         cls.certificates = kit.Certificates()
