@@ -70,14 +70,16 @@ void copy_job_failed(
 			"be read");
 }
 
-/* Somebody else may have done it. */
+/* Somebody else may have done it; else the step close does. */
 static void on_dismissed(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
-	const struct snapshot_disk *d = data;
+	struct snapshot_disk *d = data;
 
 	(void)result;
-	if (err)
-		log_line(QMPSNAP_LOG_DEBUG, "disk %s: %s", d->label, err->message);
+	if (!err)
+		return;
+	d->job_dismissed = false;
+	log_line(QMPSNAP_LOG_DEBUG, "disk %s: %s", d->label, err->message);
 }
 
 void copy_job_dismiss(struct snapshot_disk *d)

@@ -95,6 +95,7 @@ struct snapshot_disk {
 	struct file_stream spool; /* the image in a file of ours, where .stream.ops is set */
 	uint64_t copied_bytes; /* by QEMU's job */
 	bool job_over, job_dismissed;
+	bool job_ended_well; /* it was seen concluded, without an error */
 	bool uploading, uploaded;
 	uint64_t done_bytes;
 	uint64_t told_bytes; /* of any step */

@@ -67,6 +67,7 @@ static bool take(struct snapshot_disk *d, struct json_object *jobs, struct tally
 	}
 	if (over) {
 		d->job_over = true; /* its share of the speed is the others' */
+		d->job_ended_well = true;
 		copy_jobs_pace(s);
 		copy_job_dismiss(d);
 	}

@@ -122,6 +122,10 @@ static void on_jobs(struct json_object *result, const struct qmpsnap_error *err,
 		return;
 	}
 	const bool found = copy_job_find(d, result, &job);
+	if (!found && d->job_ended_well) {
+		disk_done(s, NULL);
+		return;
+	}
 	if (!found || strcmp(job.status, "concluded") != 0 || job.error) {
 		copy_job_failed(d, found ? &job : NULL, &mine);
 		disk_done(s, &mine);

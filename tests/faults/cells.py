@@ -13,6 +13,9 @@ FAULTS = ("error", "silence", "garbage", "closed", "kill-qemu", "500", "gone", "
 SIGNALS = {"interrupt": signal.SIGINT, "terminate": signal.SIGTERM, "kill-main": signal.SIGKILL,
            "stop": signal.SIGSTOP, "kill-both": signal.SIGKILL, "kill-all": signal.SIGKILL}
 ON_QEMU = ("qmp", "agent", "nbd")
+AT_CHANGES = ("error", "silence", "garbage", "closed", "kill-qemu", "interrupt", "kill-main", "stop",
+              "kill-both")
+IN_QUESTIONS = ("error", "interrupt", "kill-main", "kill-both")
 SPEED = 10  # of the clocks where a deadline has to be met
 
 
@@ -48,40 +51,42 @@ CONFIGS = (
 
 
 class Cell:
-    """A config, a step, a fault; `why_not` says why it makes no sense; one that is `pending`
-    may fail."""
+    """A config, a step, a fault; `why_not` says why it makes no sense."""
 
-    def __init__(self, config, step, fault, undo_fails, first=1):
+    changes = None  # which of the messages that change something is struck; None: the first of all
+
+    def __init__(self, config, step, fault, undo_fails):
         self.config, self.step, self.fault, self.undo_fails = config, step, fault, undo_fails
-        self.first = first
         self.channel = None
-        self.why_not = self.pending = None
+        self.why_not = None
         self.speed = SPEED if fault in ("silence", "stop", "gone", "500", "closed", "garbage") \
             else 1
 
     @property
     def name(self):
         undo = " and the undo fails once" if self.undo_fails else ""
-        at = f"#{self.first}" if self.first > 1 else ""
-        return f"{self.config.name}: {self.step}{at}: {self.fault}{undo}"
+        return f"{self.config.name}: {self.step}: {self.fault}{undo}"
 
     def faults(self):
         """To be armed."""
         number = SIGNALS.get(self.fault, 0)
         kind = "signal" if number else self.fault
-        made = [Fault(self.step, kind, channel=self.channel, first=self.first,
-                      signal_number=number,
-                      victims=self.fault.removeprefix("kill-") if number else "main")]
-        if self.undo_fails:
-            step = "recover" if self.fault in ("kill-both", "kill-all") else self.step
-            made += [Fault(step, "error", phase="undo", channel="qmp", modifying=True),
-                     Fault(step, "error", phase="undo", channel="agent", modifying=True),
-                     Fault(step, "500", phase="undo", channel="service", modifying=True)]
-        return made
+        strike = Fault(self.step, kind, channel=self.channel, first=self.changes or 1,
+                       modifying=bool(self.changes), signal_number=number,
+                       victims=self.fault.removeprefix("kill-") if number else "main")
+        return [strike, *(self.in_undo() if self.undo_fails else ())]
+
+    @property
+    def undo_step(self):
+        return "recover" if self.fault in ("kill-both", "kill-all") else self.step
+
+    def in_undo(self):
+        return [Fault(self.undo_step, kind, phase="undo", channel=channel, modifying=True)
+                for kind, channel in (("error", "qmp"), ("error", "agent"), ("500", "service"))]
 
     def decide(self, baseline):
         """Where it strikes, or why not at all."""
-        talks = {channel: baseline.counts.get(("begin", self.step, channel), (0, 0))[0]
+        talks = {channel: tally_of(baseline, "begin", self.step, channel)[0]
                  for channel in (*ON_QEMU, "service", "job")}
         with_qemu = next((channel for channel in ON_QEMU if talks[channel]), None)
         self.channel = with_qemu or ("service" if talks["service"] else "announcement")
@@ -102,8 +107,6 @@ class Cell:
                 self.why_not = "nothing is written to the host's disk in it"
         elif self.fault == "kill-qemu" and self.config.offline:
             self.decide_child(baseline)
-        if self.channel and self.first > talks.get(self.channel, 1) and self.first > 1:
-            self.why_not = "it exchanges fewer messages"
 
     def decide_child(self, baseline):
         """No QEMU: the programs that read the image file."""
@@ -112,6 +115,32 @@ class Cell:
             self.fault = "kill-child"
         else:
             self.why_not = "no program of QEMU's runs in it"
+
+
+class AtChange(Cell):
+    """The fault strikes a later message than the step's first one: the `number`-th that changes
+    something, of QEMU or of the agent."""
+
+    def __init__(self, config, step, fault, channel, number):
+        super().__init__(config, step, fault, False)
+        self.channel, self.changes = channel, number
+
+    @property
+    def name(self):
+        return f"{self.config.name}: {self.step}: {self.fault} at change {self.changes} " \
+            f"({self.channel})"
+
+
+class QueryFails(Cell):
+    """The first question of the undo, or of recover, is refused."""
+
+    @property
+    def name(self):
+        return f"{self.config.name}: {self.step}: {self.fault} and a question of the undo fails"
+
+    def in_undo(self):
+        return [Fault(self.undo_step, "error", phase="undo", channel=channel)
+                for channel in ("qmp", "agent")]
 
 
 class LostInUndos(Cell):
@@ -127,6 +156,32 @@ class LostInUndos(Cell):
 
     def faults(self):
         return [Fault(step, "closed", phase="undo") for step in (self.step, self.second)]
+
+
+def tally_of(outcome, phase, step, channel):
+    return outcome.counts.get((phase, step, channel), (0, 0, 0))
+
+
+def later_cells_of(config, step, outcome):
+    """What a step sends that isn't its first message: of what changes something the first and the
+    last; and what its undo asks first."""
+    made = []
+    first_channel = next((channel for channel in ON_QEMU
+                          if tally_of(outcome, "begin", step, channel)[0]), None)
+    for channel in ("qmp", "agent"):
+        _, changing, at = tally_of(outcome, "begin", step, channel)
+        numbers = {1, changing} if changing else set()
+        if channel == first_channel and at == 1:
+            numbers.discard(1)  # the other cells'
+        made += [AtChange(config, step, fault, channel, number)
+                 for number in sorted(numbers) for fault in AT_CHANGES]
+    asked = [tally_of(outcome, "undo", step, channel) for channel in ("qmp", "agent")]
+    if any(messages and first != 1 for messages, _, first in asked):
+        for fault in IN_QUESTIONS:
+            cell = QueryFails(config, step, fault, True)
+            cell.decide(outcome)
+            made += [] if cell.why_not else [cell]
+    return made
 
 
 def losses_of(steps, config, outcome):
@@ -154,7 +209,7 @@ def cells_of(table_steps, baselines):
     """(cells, what no config comes by). `baselines` is [(config, outcome)]."""
     cells, missing = [], []
     for table, steps in table_steps.items():
-        if table == "recover":
+        if table == "recover":  # the cells of kill-both and kill-all run it; see report()
             continue
         for step, _start, _undo in steps:
             found = next(((config, outcome) for config, outcome in baselines
@@ -168,6 +223,7 @@ def cells_of(table_steps, baselines):
                     cell = Cell(found[0], step, fault, undo_fails)
                     cell.decide(found[1])
                     cells.append(cell)
+            cells += later_cells_of(found[0], step, found[1])
     for config, outcome in baselines:
         if not config.offline:
             cells += losses_of([row[0] for row in table_steps[config.table]], config, outcome)

@@ -23,7 +23,7 @@ def codes_of(cell):
         codes = (8,) if cell.channel == "agent" else (7,)
     else:
         codes = BY_CHANNEL.get(cell.channel, (5,))
-    if cell.step in ("lock", "connect") and cell.fault not in SIGNALLED:
+    if cell.step in ("lock", "connect", "server") and cell.fault not in SIGNALLED:
         codes += (3,)  # refused before anything was touched
     return codes + ((9,) if cell.undo_fails or cell.config.descriptor else ()) + \
         (() if cell.fault in SIGNALLED and cell.step != "publish" else (0,))

@@ -63,17 +63,17 @@ def main():
             for cell in chosen:
                 print(f"{cell.name}: {cell.why_not or 'run'}")
             return 0
-        failed, pending = run_all(pool, options, todo, digests)
-    report(chosen, todo, missing, (failed, pending), time.monotonic() - began)
+        failed = run_all(pool, options, todo, digests)
+    report(chosen, todo, missing, failed, time.monotonic() - began)
     return 1 if failed or missing else 0
 
 
 def run_all(pool, options, todo, digests):
-    """The failed ones, and the pending among them. The slow ones, which wait for deadlines, begin
-    first; what fails with a fast clock is done again with a slower one, since on a host that is
-    busy a fast one passes deadlines that nobody missed."""
+    """The failed ones. The slow ones, which wait for deadlines, begin first; what fails with a
+    fast clock is done again with a slower one, since on a host that is busy a fast one passes
+    deadlines that nobody missed."""
     todo.sort(key=lambda cell: -cell.speed)
-    failed, pending, again = [], [], []
+    failed, again = [], []
 
     def run_some(some, may_repeat):
         futures = {pool.submit(run_cell, options.folder, cell, digests[cell.config.name]): cell
@@ -83,14 +83,13 @@ def run_all(pool, options, todo, digests):
             complaints, seconds, code, stderr = future.result()
             if options.v:
                 print(f"{seconds:6.2f} s {code} {cell.name}")
-            if complaints and may_repeat and cell.speed > 1 and not cell.pending:
+            if complaints and may_repeat and cell.speed > 1:
                 print(f"again, with a slower clock: {cell.name}: {'; '.join(complaints)}: "
                       f"{stderr.strip()}")
                 again.append(cell)
             elif complaints:
-                (pending if cell.pending else failed).append(cell)
-                print(f"{'pending' if cell.pending else 'FAILED'} {cell.name} (exit code {code}): "
-                      f"{'; '.join(complaints)}")
+                failed.append(cell)
+                print(f"FAILED {cell.name} (exit code {code}): {'; '.join(complaints)}")
                 for line in stderr.strip().splitlines():
                     print(f"    {line}")
             sys.stdout.flush()
@@ -98,11 +97,10 @@ def run_all(pool, options, todo, digests):
     for cell in again:
         cell.speed = 3
     run_some(again, False)
-    return failed, pending
+    return failed
 
 
-def report(chosen, todo, missing, outcomes, seconds):
-    failed, pending = outcomes
+def report(chosen, todo, missing, failed, seconds):
     reasons = {}
     for cell in chosen:
         if cell.why_not:
@@ -110,11 +108,13 @@ def report(chosen, todo, missing, outcomes, seconds):
                 f"{cell.config.table}: {cell.step}")
     for (reason, fault), where in sorted(reasons.items()):
         print(f"no cell for {fault}, {reason}: {', '.join(dict.fromkeys(where))}")
+    print("no cells of their own for recover's steps: it is run after each kill-both and kill-all, "
+          "its commands and questions refused in the cells that say so")
     for step in missing:
         print(f"FAILED {step}: no config in cells.py comes by this step")
-    print(f"{len(todo)} cells run, {len(failed)} failed, {len(pending)} pending, {len(chosen) - len(todo)} make no sense, "
+    print(f"{len(todo)} cells run, {len(failed)} failed, {len(chosen) - len(todo)} make no sense, "
           f"{seconds:.0f} s")
-    print(f"{len(todo) - len(failed) - len(pending)} passed, {len(failed) + len(missing)} failed")
+    print(f"{len(todo) - len(failed)} passed, {len(failed) + len(missing)} failed")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class Qemu:
     def __init__(self, model, folder, control, faults):
         self.model, self.folder, self.control, self.faults = model, folder, control, faults
         self.place = ("", "")
-        self.counts = {}  # (phase, step, channel) -> messages, changing ones
+        # (phase, step, channel) -> messages, changing ones, which is the first of these
+        self.counts = {}
         self.main = self.guard = 0
         self.selector = selectors.DefaultSelector()
         self.clients = []  # of the monitor, the first is served
@@ -96,7 +97,7 @@ class Qemu:
                 if key.fileobj.fileno() >= 0:
                     key.data(key.fileobj)
             if self.model.busy():
-                self.counts.setdefault((*self.place, "job"), [0, 0])[0] += 1
+                self.counts.setdefault((*self.place, "job"), [0, 0, 0])[0] += 1
             self.model.tick()
             self.sync_server()
 
@@ -136,9 +137,11 @@ class Qemu:
 
     def strike(self, channel, changes):
         """The fault for this message, if one is armed for it."""
-        tally = self.counts.setdefault((*self.place, channel), [0, 0])
+        tally = self.counts.setdefault((*self.place, channel), [0, 0, 0])
         tally[0] += 1
         tally[1] += changes
+        if changes and tally[1] == 1:
+            tally[2] = tally[0]
         for fault in self.faults:
             if fault.counts(self.place, channel, changes):
                 return fault

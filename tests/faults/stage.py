@@ -30,7 +30,8 @@ class Outcome:
         self.result, self.events, self.stderr = None, [], ""
         self.states = []  # of QEMU: before, after, after recover; None: it is gone
         self.wrong = []
-        self.counts = {}  # (phase, step, channel) -> (messages, changing ones)
+        # (phase, step, channel) -> [messages, changing ones, which is the first of these]
+        self.counts = {}
         self.writes = {}  # step -> what was written or started
         self.children = set()  # steps beside which a program of QEMU's runs
         self.order = []  # (role, phase, step)
@@ -120,7 +121,7 @@ class Stage:
 
     def strike_service(self, request):
         changes = request.split()[0] in ("DELETE",) or self.place[0] == "begin"
-        tally = self.outcome.counts.setdefault((*self.place, "service"), [0, 0])
+        tally = self.outcome.counts.setdefault((*self.place, "service"), [0, 0, 0])
         tally[0] += 1
         tally[1] += request.startswith("DELETE")
         for fault in self.faults:
@@ -323,8 +324,8 @@ class Stage:
             self.qemu_pid = None
         if answer:
             self.outcome.wrong = answer["wrong"]
-            for phase, step, channel, messages, changing in answer["counts"]:
-                self.outcome.counts[phase, step, channel] = [messages, changing]
+            for phase, step, channel, *tally in answer["counts"]:
+                self.outcome.counts[phase, step, channel] = tally
         struck = answer["struck"] if answer else []
         inner = [fault for fault in self.faults if fault.channel in ("qmp", "agent", "nbd")]
         for fault, was in zip(inner, struck):
