@@ -80,8 +80,7 @@ static bool stands_still(const struct weighing *w)
 static bool is_doubtful(const struct weighing *w, struct qmpsnap_error *doubt)
 {
 	const struct qmpsnap_snapshot *s = w->run->s;
-	const bool must_stand =
-		s->stopped && !w->run->unpause_failed && s->table != method_table(METHOD_COLD);
+	const bool must_stand = s->stopped && s->table != method_table(METHOD_COLD);
 
 	if ((may_be_another(s) && !any_stands(w, true)) || (must_stand && !any_stands(w, false)))
 		return !error_set(doubt, QMPSNAP_AGENT,

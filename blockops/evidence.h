@@ -6,8 +6,7 @@
  * started another one on the same socket.  What can be known:
  *
  * - of the run's nodes, jobs and descriptor sets some stand, unless the method is cold, which makes
- *   none, or all but the pause was undone, which is written down: else others have cleaned up
- * since, or it is another QEMU;
+ *   none: else others have cleaned up since, or it is another QEMU;
  * - a disk that the guest has read or written after the pause was begun (idle_time_ns of
  *   query-blockstats, in QEMU since 2.5) was moved since.
  *

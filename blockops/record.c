@@ -249,27 +249,16 @@ void record_held(struct qmpsnap_snapshot *s)
 	tell(s, record);
 }
 
-static void write_down(struct qmpsnap_snapshot *s, const char *kind)
+void record_settled(struct qmpsnap_snapshot *s)
 {
 	struct json_object *record;
 	struct qmpsnap_error ignored; /* what it says before is worse, not wrong */
 
-	if (s->journal.fd < 0)
+	if (s->stopped || s->journal.fd < 0)
 		return;
-	record = new_record(kind);
+	record = new_record("running");
 	(void)journal_write(&s->journal, record, &ignored);
 	json_object_put(record);
-}
-
-void record_still_stopped(struct qmpsnap_snapshot *s)
-{
-	write_down(s, "still-stopped");
-}
-
-void record_settled(struct qmpsnap_snapshot *s)
-{
-	if (!s->stopped)
-		write_down(s, "running");
 }
 
 void record_thawed(struct qmpsnap_snapshot *s)

@@ -38,8 +38,6 @@ bool record_freezing(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 void record_held(struct qmpsnap_snapshot *s);
 /* No `stop` of ours stands any more: nobody must send `cont`, nor end us for being slow. */
 void record_running(struct qmpsnap_snapshot *s);
-/* QEMU refused the `cont`, and the undo goes on: for evidence.h. */
-void record_still_stopped(struct qmpsnap_snapshot *s);
 /* While a thaw is waited for, and as a journal is left: the journal, in which the pause is still
  * one intent with the freeze, hears that no `stop` of ours stands, if none does. */
 void record_settled(struct qmpsnap_snapshot *s);
@@ -73,7 +71,6 @@ struct taken_run {
 	int monitor_fd, agent_fd; /* -1: none came with it */
 	bool is_whole; /* the run itself was told, with all that undoing it takes */
 	bool published, farewell;
-	bool unpause_failed; /* though all else may be undone */
 	bool left, left_alone; /* with a freeze in doubt; and all else is undone */
 };
 

@@ -257,8 +257,6 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		take_server(run->s, record);
 	else if (strcmp(kind, "journal") == 0)
 		take_journal(run->s, fds, n_fds);
-	else if (strcmp(kind, "still-stopped") == 0)
-		run->unpause_failed = run->s->stopped;
 	else if (strcmp(kind, "stopping") == 0)
 		take_stopping(run->s);
 	else if (strcmp(kind, "held") == 0)

@@ -207,7 +207,7 @@ struct qmpsnap_snapshot {
 	bool stopped; /* our `stop` may stand without its `cont` */
 	bool continuing; /* our `cont` was sent */
 	bool reset_in_pause; /* by others; it is continued all the same */
-	unsigned n_refused_conts; /* by QEMU, in the undo */
+	unsigned n_refusals; /* of QEMU to continue the guest, in the undo */
 	bool stop_answered; /* from then on a RESUME that isn't ours ends our pause */
 	bool resumed_by_others; /* before the instant; it wasn't running when inspected */
 	bool shut_down; /* the guest was, or QEMU is about to end */

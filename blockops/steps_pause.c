@@ -8,8 +8,10 @@
 #include <string.h>
 
 enum {
-	REFUSED_CONT_MS = 200,
-	REFUSED_CONTS_MOST = 10,
+	REFUSED_FIRST_MS = 200, /* until what was refused is tried again: twice as long each time */
+	MOST_DOUBLINGS = 3,
+	REFUSALS_UNTOLD = 4, /* before the user hears of it, */
+	REFUSALS_A_LINE = 40, /* and again each so many */
 	HOLDING_TOLD_MS = 1000, /* much less than SNAPSHOT_PAUSE_MS */
 };
 
@@ -219,28 +221,45 @@ static void on_regained(struct qmpsnap_snapshot *s, const struct qmpsnap_error *
 		guest_unpause(&s->flow, s);
 }
 
+static void say_refused(const struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	if (s->n_refusals % REFUSALS_A_LINE == REFUSALS_UNTOLD)
+		log_line(QMPSNAP_LOG_WARNING,
+			"the guest stands still, and QEMU doesn't continue it: it is asked again "
+			"for as long as it lives; `cont` on another monitor continues the guest, "
+			"too (%s)",
+			err->message);
+}
+
+/* A refusal may pass.  Nobody else would continue the guest, so only QEMU's end is one of this. */
+static void unpause_failed(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	const unsigned n = s->n_refusals < MOST_DOUBLINGS ? s->n_refusals : MOST_DOUBLINGS;
+	const unsigned ms = (unsigned)REFUSED_FIRST_MS << n;
+
+	if (monitor_regain_in_pause(s, on_regained))
+		return;
+	if (snapshot_qemu_is_gone(s)) {
+		flow_done(&s->flow, NULL);
+		return;
+	}
+	s->n_refusals++;
+	say_refused(s, err);
+	/* A deadline was wait enough. */
+	snapshot_after(s, err->code == QMPSNAP_DEADLINE ? 0 : ms, unpause_again);
+}
+
 static void on_unpaused(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
 	(void)result;
-	if (err && monitor_regain_in_pause(s, on_regained))
-		return;
-	if (pause_waits_on(s, err)) {
-		guest_unpause(&s->flow, s);
+	if (err) {
+		unpause_failed(s, err);
 		return;
 	}
-	/* A refusal may pass; a guest that stands still is worth some tries. */
-	if (err && !snapshot_qemu_is_gone(s) && s->n_refused_conts < REFUSED_CONTS_MOST) {
-		s->n_refused_conts++;
-		snapshot_after(s, REFUSED_CONT_MS, unpause_again);
-		return;
-	}
-	if (!err)
-		end_pause(s);
-	else if (!snapshot_qemu_is_gone(s))
-		record_still_stopped(s);
-	flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
+	end_pause(s);
+	flow_done(&s->flow, NULL);
 }
 
 /* Continues only a guest that a `stop` holds: any other state is not our stop's any more. */
@@ -249,16 +268,14 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 	struct qmpsnap_snapshot *s = data;
 	const char *status = json_string(result, "status");
 
-	if (err && monitor_regain_in_pause(s, on_regained))
-		return;
-	if (pause_waits_on(s, err)) {
-		guest_unpause(&s->flow, s);
+	if (err && s->stopped) {
+		unpause_failed(s, err);
 		return;
 	}
-	if (err || !s->stopped || !guest_status_is_held(status)) {
-		if (!err && s->stopped)
+	if (!s->stopped || !guest_status_is_held(status)) {
+		if (s->stopped)
 			pause_over(s);
-		flow_done(&s->flow, snapshot_qemu_is_gone(s) ? NULL : err);
+		flow_done(&s->flow, NULL);
 		return;
 	}
 	if (guest_status_is_reset(status)) {

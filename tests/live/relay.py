@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A way to a guest's monitor that can hold a command back, descriptors included."""
+"""A way to a guest's monitor that can hold a command back, descriptors included, or have it refused."""
 import json
 import socket
 import threading
@@ -8,15 +8,16 @@ import time
 
 class Relay:
     """Listens at `address` and passes lines on to the monitor's socket; `hold` tells by a command's
-    name for how many seconds it, and all behind it, waits; or a list, for as many of them. `passed`
-    has the names, in order."""
+    name for how many seconds it, and all behind it, waits; or a list, for as many of them. `refuse`
+    has for each of its first ones whether QEMU refuses it. `passed` has the names, in order."""
 
-    def __init__(self, guest, hold):
+    def __init__(self, guest, hold, refuse=None):
         self.address = f"unix:{guest.folder}/relay.sock"
         self.passed = []
         self._target = str(guest.folder / "tool.sock")
         self._hold = {name: list(held) if isinstance(held, list) else [held]
                       for name, held in hold.items()}
+        self._refuse = {name: list(are) for name, are in (refuse or {}).items()}
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(guest.folder / "relay.sock"))
         self._listener.listen(4)
@@ -53,10 +54,14 @@ class Relay:
         monitor.shutdown(socket.SHUT_RDWR)
 
     def _pass(self, monitor, line, fds):
-        name = json.loads(line.lstrip(b"\xff") or b"{}").get("execute")
+        message = json.loads(line.lstrip(b"\xff") or b"{}")
+        name = message.get("execute")
         if self._hold.get(name):
             time.sleep(self._hold[name].pop(0))
         self.passed.append(name)
+        if self._refuse.get(name) and self._refuse[name].pop(0):
+            message["arguments"] = {"the-test-made-it-fail": True}
+            line = json.dumps(message).encode() + b"\n"
         socket.send_fds(monitor, [line], fds)
         for fd in fds:
             socket.close(fd)

@@ -79,6 +79,52 @@ class LateStop(OthersTest):
         self.assert_no_image(guest)
 
 
+class Refused(OthersTest):
+    """QEMU refuses for long to continue the guest, or to say whether it stands still: the undo goes
+    on, and so does the guard."""
+    TIMES = 12
+
+    def setUp(self):
+        self.needs_filter()  # the job flavour doesn't stop the guest
+
+    def relayed(self, refuse):
+        guest = self.two_disks()
+        relay = Relay(guest, {}, refuse)
+        self.addCleanup(relay.close)
+        guest.address = relay.address
+        return guest, relay
+
+    def test_the_undo_goes_on(self):
+        guest, relay = self.relayed({"cont": [True] * self.TIMES})
+        before = guest.state()
+        started = guest.snapshot("--method", "stream", "--flavour", "filter")
+        self.assertEqual(started.wait(), 4, started.describe())
+        self.assertEqual(relay.passed.count("cont"), self.TIMES + 1)
+        self.assertIn("QEMU doesn't continue it", started.describe())
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_the_guard_goes_on(self):
+        guest, relay = self.relayed({"cont": [True] * self.TIMES})
+        before = guest.state()
+        code, said = self.faulty(guest, "kill-after", "instant")
+        self.assertEqual(code, -signal.SIGKILL, said)
+        self.assertIn("all of it has been undone", said)
+        self.assertEqual(relay.passed.count("cont"), self.TIMES + 1)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_its_state_is_asked_for_again(self):
+        guest, relay = self.relayed({"query-status": [False] * 2 + [True] * 3})
+        before = guest.state()
+        started = guest.snapshot("--method", "stream", "--flavour", "filter")
+        self.assertEqual(started.wait(), 4, started.describe())
+        self.assertIn("query-status", relay.passed[relay.passed.index("stop"):])
+        self.assertIn("cont", relay.passed)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+
 class SlowStop(OthersTest):
     """QEMU writes all caches out in a `stop`, which can take long."""
     METHOD = {"method": "cold"}
