@@ -3,38 +3,18 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "blockops/method_table.h"
 #include "blockops/scratch_file.h"
 
 #include <string.h>
 
-enum { WATCH_POLL_MS = 200 };
+enum { WATCH_POLL_MS = 200, REFUSED_MS = 200, REFUSALS_MOST = 10 };
 
 static void watch(struct qmpsnap_snapshot *s);
 
-/* ---- The end: the jobs, then the guest that they may have stopped ---- */
+/* ---- Who stopped the guest ---- */
 
-static void rescued(struct qmpsnap_snapshot *s)
-{
-	snapshot_fn *ended = s->watch.ended;
-
-	s->watch.ending = false;
-	s->watch.ended = NULL;
-	if (ended)
-		ended(s);
-}
-
-static void on_continued(struct json_object *result, const struct qmpsnap_error *err, void *data)
-{
-	struct qmpsnap_snapshot *s = data;
-
-	(void)result;
-	if (err && !snapshot_qemu_is_gone(s) && s->jobs.err.code == QMPSNAP_OK)
-		s->jobs.err = *err;
-	else
-		log_line(QMPSNAP_LOG_WARNING,
-			"the full scratch had stopped the guest; it was continued");
-	rescued(s);
-}
+enum cause { BY_OTHERS, BY_OUR_SCRATCH, UNTOLD };
 
 /* Whether the device of `d` holds a write that found no space. */
 static bool lacked_space(const struct snapshot_disk *d, const struct guest *guest)
@@ -49,32 +29,43 @@ static bool lacked_space(const struct snapshot_disk *d, const struct guest *gues
 	return false;
 }
 
-/* A disk whose own file has no space stops the guest in the same way, and that isn't ours. */
-static bool we_stopped_it(struct qmpsnap_snapshot *s, struct json_object *block)
+/* A journal brings no descriptor by which to see whether the scratch is full. */
+static enum cause cause_by_journal(const struct snapshot_disk *d, struct qmpsnap_error *err)
 {
-	struct guest guest = {0};
-	struct qmpsnap_error err;
-	bool ours = false;
+	const struct qmpsnap_snapshot *s = d->snapshot;
 
-	if (guest_parse_block(&guest, block, &err)) {
-		for (size_t i = 0; i < s->n_disks; i++)
-			ours = ours || (lacked_space(&s->disks[i], &guest) &&
-					       scratch_file_is_full(&s->disks[i]));
-	}
-	guest_free(&guest);
-	return ours;
+	if (s->journal.fd < 0 || s->table != method_table(METHOD_JOB))
+		return BY_OTHERS;
+	if (d->job_stood && s->ran)
+		return BY_OUR_SCRATCH;
+	error_set(err, QMPSNAP_AGENT,
+		"%s stands still since a write to its disk %s found no space, and nobody can tell "
+		"whether that was for run %s; so it is left as it is",
+		s->guest_name, d->label, s->run);
+	error_hint(err, "`cont` on its monitor continues it");
+	return UNTOLD;
 }
 
-static void on_block(struct json_object *result, const struct qmpsnap_error *err, void *data)
+/* A disk whose own file has no space stops the guest in the same way, and that isn't ours. */
+static enum cause cause_of_stop(
+	struct qmpsnap_snapshot *s, struct json_object *block, struct qmpsnap_error *err)
 {
-	struct qmpsnap_snapshot *s = data;
+	struct guest guest = {0};
+	enum cause cause = BY_OTHERS;
 
-	if (!err && !s->watch.continued && we_stopped_it(s, result)) {
-		s->watch.continued = true;
-		qmp_execute(s->qmp, "cont", NULL, on_continued, s);
-	} else {
-		rescued(s);
+	if (!guest_parse_block(&guest, block, err))
+		cause = UNTOLD;
+	for (size_t i = 0; i < s->n_disks && cause != BY_OUR_SCRATCH; i++) {
+		struct snapshot_disk *d = &s->disks[i];
+		if (!lacked_space(d, &guest))
+			continue;
+		if (d->scratch_fd < 0)
+			cause = cause_by_journal(d, err);
+		else if (scratch_file_is_full(d))
+			cause = BY_OUR_SCRATCH;
 	}
+	guest_free(&guest);
+	return cause;
 }
 
 static bool is_io_error(struct json_object *status)
@@ -84,14 +75,85 @@ static bool is_io_error(struct json_object *status)
 	return text && strcmp(text, "io-error") == 0;
 }
 
+/* ---- The end: the jobs, then the guest that they may have stopped ---- */
+
+static void rescue(struct qmpsnap_snapshot *s);
+
+static void rescued(struct qmpsnap_snapshot *s)
+{
+	snapshot_fn *ended = s->watch.ended;
+
+	s->watch.ending = false;
+	s->watch.ended = NULL;
+	if (ended)
+		ended(s);
+}
+
+static void not_rescued(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	if (s->jobs.err.code == QMPSNAP_OK)
+		s->jobs.err = *err;
+	rescued(s);
+}
+
+/* A refusal may pass; a guest that stands still is worth some tries. */
+static void try_again(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	if (snapshot_qemu_is_gone(s))
+		rescued(s);
+	else if (err->code == QMPSNAP_DEADLINE || ++s->watch.n_refusals >= REFUSALS_MOST)
+		not_rescued(s, err);
+	else
+		jobs_after(s, REFUSED_MS, rescue);
+}
+
+static void on_continued(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+
+	(void)result;
+	if (err) {
+		try_again(s, err);
+		return;
+	}
+	s->watch.continued = true;
+	log_line(QMPSNAP_LOG_WARNING, "the full scratch had stopped the guest; it was continued");
+	rescued(s);
+}
+
+static void on_block(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	struct qmpsnap_error untold;
+	enum cause cause;
+
+	if (err) {
+		try_again(s, err);
+		return;
+	}
+	cause = cause_of_stop(s, result, &untold);
+	s->watch.ours = cause == BY_OUR_SCRATCH;
+	if (s->watch.ours)
+		qmp_execute(s->qmp, "cont", NULL, on_continued, s);
+	else if (cause == UNTOLD)
+		not_rescued(s, &untold);
+	else
+		rescued(s);
+}
+
+/* A `cont` may reset the devices' io-status and be refused all the same. */
 static void on_status(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
-	if (!err && is_io_error(result))
-		qmp_execute(s->qmp, "query-block", NULL, on_block, s);
-	else
+	if (err)
+		try_again(s, err);
+	else if (!is_io_error(result) || s->watch.continued)
 		rescued(s);
+	else if (s->watch.ours)
+		qmp_execute(s->qmp, "cont", NULL, on_continued, s);
+	else
+		qmp_execute(s->qmp, "query-block", NULL, on_block, s);
 }
 
 static void rescue(struct qmpsnap_snapshot *s)
@@ -119,6 +181,7 @@ void job_watch_end(struct qmpsnap_snapshot *s, snapshot_fn *ended)
 	if (s->watch.ending)
 		return;
 	s->watch.ending = true;
+	s->watch.n_refusals = 0;
 	jobs_end(s, rescue);
 }
 
@@ -245,7 +308,7 @@ static void on_block_stopped(
 	struct qmpsnap_snapshot *s = data;
 	struct qmpsnap_error why;
 
-	if (err || !s->watch.watching || !we_stopped_it(s, result))
+	if (err || !s->watch.watching || cause_of_stop(s, result, &why) != BY_OUR_SCRATCH)
 		return;
 	error_set(&why, QMPSNAP_VIEW, "the scratch was full and stopped the guest");
 	error_hint(&why, "the guest was continued; give it more room with --scratch or "

@@ -122,6 +122,7 @@ static void go_through(struct qmpsnap_snapshot *s)
 		const bool concluded = status && strcmp(status, "concluded") == 0;
 		if (!jobs_is_ours(s, id, &disk) || (status && strcmp(status, "null") == 0))
 			continue;
+		s->disks[disk].job_stood = true;
 		s->jobs.any_left = true;
 		if (concluded || takes_orders(status)) {
 			tell(s, id, concluded);

@@ -31,7 +31,8 @@ struct jobs {
 
 /* Cancels all jobs of this run by force, waits until each has concluded and dismisses it; then
  * calls `ended`, at once if there is no QEMU any more.  s->jobs.err says what failed: QEMU, or
- * DEADLINE after a minute.  A job that isn't there is well; so is no job at all. */
+ * DEADLINE after a minute.  A job that isn't there is well; so is no job at all.  The disks of
+ * those that were there have .job_stood set. */
 void jobs_end(struct qmpsnap_snapshot *s, jobs_fn *ended);
 
 /* A timer beside the running step's; one at a time.  It must be closed before the snapshot is

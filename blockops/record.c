@@ -107,6 +107,7 @@ static struct json_object *run_to_json(const struct qmpsnap_snapshot *s, const c
 	json_put_string(record, "store", store);
 	json_put_string(record, "method", s->table->key);
 	json_put_bool(record, "multi", s->multi);
+	json_put_bool(record, "ran", guest_is_running(&s->guest));
 	json_put(record, "disks", disks_to_json(s));
 	return record;
 }

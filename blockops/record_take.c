@@ -98,6 +98,7 @@ static bool take_run(
 	run->main_pid = (pid_t)json_int(record, "pid", 0);
 	s->freeze_deadline_ms = (unsigned)json_int(record, "freeze_deadline_ms", 0);
 	s->multi = json_flag(record, "multi", false);
+	s->ran = json_flag(record, "ran", false);
 	s->table = method_table_by_key(json_string(record, "method"));
 	for (size_t i = 0; i < s->n_disks; i++) {
 		if (!take_disk(&s->disks[i], json_object_array_get_idx(disks, i)))

@@ -96,6 +96,7 @@ struct snapshot_disk {
 	uint64_t copied_bytes; /* by QEMU's job */
 	bool job_over, job_dismissed;
 	bool job_ended_well; /* it was seen concluded, without an error */
+	bool job_stood; /* as its end was begun */
 	bool uploading, uploaded;
 	uint64_t done_bytes;
 	uint64_t told_bytes; /* of any step */
@@ -198,6 +199,7 @@ struct qmpsnap_snapshot {
 	struct guard *guard;
 	bool is_guard; /* this process undoes for a dead one */
 	bool keep_server; /* recover: no export of ours stood, or a foreign one does */
+	bool ran; /* guard, recover: the guest did, when the run began */
 	enum nbd_server server;
 	bool stop_refused, close_refused; /* by QEMU, once: of the server, of its descriptor */
 	bool delete_refused; /* of an export */
@@ -255,7 +257,9 @@ struct qmpsnap_snapshot {
 	struct {
 		struct qmp_subscription on_event;
 		bool watching, ending;
-		bool continued; /* the guest that our full scratch had stopped */
+		bool ours; /* our full scratch has stopped the guest, */
+		bool continued; /* and it was continued */
+		unsigned n_refusals; /* by QEMU, in this end of it */
 		snapshot_fn *ended;
 	} watch;
 

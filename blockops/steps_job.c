@@ -18,6 +18,8 @@ enum { RESERVE_LEAST_BYTES = 1024 * 1024 };
 
 /* ---- scratch: a file under a raw node, reserved as far as it goes ---- */
 
+/* As large as it can ever get: held to scratch_limit_bytes by QEMU, as the filter's is, it would
+ * stop the guest while the file system still has room. */
 static struct json_object *scratch_node(const struct snapshot_disk *d, const char *filename)
 {
 	struct json_object *raw = json_new(), *file = json_new();

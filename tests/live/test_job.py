@@ -13,6 +13,7 @@ import unittest
 import images
 import test_booted
 import test_frozen
+import tool
 from lab import KIB, MIB, Disk, LabTest
 from tool import FAULTY, GUARD
 
@@ -220,6 +221,40 @@ class FullScratch(LabTest):
         main.send_signal(signal.SIGKILL)
         _, stderr = main.communicate(timeout=60)
         self.assertIn("all of it has been undone", stderr)
+        self.assert_goes_on(guest, before)
+
+    def unwatched(self):
+        """Main process and guard are killed, and the scratch has stopped the guest."""
+        guest, before, main = self.full("stop-after", "map")
+        os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
+        tool.kill_at_once(main.pid, tool.guard_of(main.pid))
+        main.communicate()
+        self.wait_status(guest, "io-error")
+        return guest, before
+
+    def recover(self, guest, **env):
+        return tool.run("recover", "--qmp", guest.address, env={**guest.tool_env(), **env})
+
+    def test_a_stopped_guest_is_continued_by_recover(self):
+        guest, before = self.unwatched()
+        code, out, stderr = self.recover(guest)
+        self.assertEqual(code, 0, stderr)
+        self.assertIn("is undone", out)
+        self.assert_goes_on(guest, before)
+
+    def test_a_stopped_guest_is_left_where_others_have_ended_the_job(self):
+        """They know of no journal, and continue nothing; then it could be their stop, too."""
+        guest, before = self.unwatched()
+        code, out, stderr = self.recover(guest, QMPSNAP_STATE_DIR=str(guest.folder / "other"))
+        self.assertEqual((code, guest.monitor.status()), (0, "io-error"), out + stderr)
+        for _ in range(2):
+            code, _, stderr = self.recover(guest)
+            self.assertEqual((code, guest.monitor.status()), (9, "io-error"), stderr)
+            self.assertIn("`cont`", stderr)
+            self.assertEqual(len(guest.journals()), 1)
+        guest.monitor.command("cont")
+        code, _, stderr = self.recover(guest)
+        self.assertEqual(code, 0, stderr)
         self.assert_goes_on(guest, before)
 
     def test_a_stopped_guest_is_continued_at_once(self):
