@@ -250,6 +250,14 @@ uint64_t scratch_file_free_bytes(const struct snapshot_disk *d)
 	return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
+static bool lacks_free_bytes(const struct snapshot_disk *d)
+{
+	struct statvfs fs;
+
+	return fstatvfs(d->scratch_fd, &fs) == 0 && fs.f_blocks > 0 &&
+	       (uint64_t)fs.f_bavail * fs.f_frsize < SCRATCH_LEAST_BYTES;
+}
+
 bool scratch_file_is_full(const struct snapshot_disk *d)
 {
 	struct stat st;
@@ -259,9 +267,12 @@ bool scratch_file_is_full(const struct snapshot_disk *d)
 	const uint64_t taken = (uint64_t)st.st_blocks * 512;
 	if (taken >= scratch_file_most_bytes(d))
 		return false;
-	return fallocate(d->scratch_fd, FALLOC_FL_KEEP_SIZE, 0,
-		       (off_t)(taken + SCRATCH_LEAST_BYTES)) < 0 &&
-	       (errno == ENOSPC || errno == EDQUOT || errno == EFBIG);
+	if (fallocate(d->scratch_fd, FALLOC_FL_KEEP_SIZE, 0,
+		    (off_t)(taken + SCRATCH_LEAST_BYTES)) == 0)
+		return false;
+	if (errno == EOPNOTSUPP)
+		return lacks_free_bytes(d);
+	return errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
 }
 
 /* ---- Its end ---- */

@@ -60,7 +60,9 @@ bool scratch_file_folder_holds(const struct qmpsnap_snapshot *s);
 /* What the file system has left for others than root. */
 uint64_t scratch_file_free_bytes(const struct snapshot_disk *d);
 
-/* Whether the file can't grow any more although the disk may need it to; tried with fallocate. */
+/* Whether the file can't grow any more although the disk may need it to; tried with fallocate, and
+ * where the file system has none (NFS before 4.2, FUSE, ext2), by its free bytes, if it has a size
+ * at all (ramfs has none). */
 bool scratch_file_is_full(const struct snapshot_disk *d);
 
 /* The arguments of the blockdev-add that makes QEMU open `filename`; owned by the caller. */
