@@ -53,7 +53,7 @@ static bool take_record(struct json_object *record, void *data)
 
 static bool has_ended(const struct identity *qemu)
 {
-	return identity_is_known(qemu) && !identity_is_alive(qemu);
+	return identity_is_known(qemu) && !identity_is_elsewhere(qemu) && !identity_is_alive(qemu);
 }
 
 static bool is_chosen(const struct journal_recovery *o, const struct taken_run *run)
@@ -102,8 +102,9 @@ int dead_run_open(const struct journal_recovery *o, int folder, const char *name
 		return 1;
 	}
 	const bool is_strange = is_unreadable(run, read, name, err);
-	if (run->s->n_disks == 0 && journal->length_bytes == 0)
-		journal_remove(journal); /* killed before it had begun anything */
+	/* Before its first line was whole, and on the disk, nothing had begun. */
+	if (read && !run->is_whole)
+		journal_remove(journal);
 	journal_close(journal);
 	snapshot_free(run->s);
 	return is_strange ? DEAD_RUN_UNREAD : run->is_whole || read ? 0 : -1;

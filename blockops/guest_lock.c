@@ -250,8 +250,8 @@ static int take_in(int folder, struct guest_lock *lock, const struct identity *g
 	struct others others = {.mine = lock, .holder = holder};
 	char names[GUEST_LOCK_NAME_BYTES];
 
-	(void)snprintf(names, sizeof(names), "%d-%" PRIu64 "-%" PRIu64 ".", (int)guest->pid,
-		guest->started_ticks, guest->socket);
+	(void)snprintf(names, sizeof(names), "%d-%" PRIu64 "-%" PRIu64 ".",
+		(int)identity_inner_pid(guest), guest->started_ticks, guest->socket);
 	const int taken = lock_any_own(folder, lock, names, holder);
 	if (taken <= 0)
 		return taken;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * guest_lock.h - one run per guest: lock files in /run/lock/qmpsnap, which all users of the host
- * share, named after QEMU's pid and start time and the user.  Held by a lock of the open file
+ * share, named after QEMU's pid (the innermost one, so that containers that share the folder with
+ * the host name it alike), its start time and the user.  Held by a lock of the open file
  * (F_OFD_SETLK, fcntl(2)), so it ends with who holds it; a guard holds it on through a duplicate.
  *
  * A file that is neither root's, nor of the user whose process QEMU is, nor of this user, is no

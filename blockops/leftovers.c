@@ -145,7 +145,8 @@ bool leftovers_fill(
 
 struct listing {
 	const struct qmpsnap_snapshot *s;
-	const char *what;
+	const char *what, *command;
+	bool with_commands;
 	leftovers_found_fn *found;
 	void *data;
 };
@@ -153,25 +154,31 @@ struct listing {
 static bool list_one(const char *name, void *data)
 {
 	const struct listing *l = data;
-	char phrase[96];
+	char phrase[128];
 
 	if (l->s ? is_of_run(name, l->s) : name_is_ours(name, NULL)) {
-		(void)snprintf(phrase, sizeof(phrase), "%s %s", l->what, name);
+		(void)snprintf(phrase, sizeof(phrase), "%s %s%s", l->what, name,
+			l->with_commands ? l->command : "");
 		l->found(phrase, l->data);
 	}
 	return false;
 }
 
 void leftovers_list(const struct leftovers *left, const struct qmpsnap_snapshot *s,
-	leftovers_found_fn *found, void *data)
+	bool with_commands, leftovers_found_fn *found, void *data)
 {
-	struct listing l = {.s = s, .what = "export", .found = found, .data = data};
+	struct listing l = {.s = s, .with_commands = with_commands, .found = found, .data = data};
 
+	l.what = "export";
+	l.command = " (block-export-del)";
 	(void)any_name(left->exports, "id", list_one, &l);
 	l.what = "job";
+	l.command = " (job-cancel)";
 	(void)any_name(left->jobs, "id", list_one, &l);
 	l.what = "node";
+	l.command = " (blockdev-del)";
 	(void)any_name(left->nodes, "node-name", list_one, &l);
 	l.what = "descriptor set";
+	l.command = " (remove-fd)";
 	(void)any_name(left->fdsets, NULL, list_one, &l);
 }

@@ -30,9 +30,9 @@ bool leftovers_fill(
 	const struct leftovers *left, struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
 /* Calls `found` with a phrase for each thing of the run, or, with `s` NULL, of any: "export
- * qmpsnap-...-e0". */
+ * qmpsnap-...-e0", and the command that removes it, if that is wanted. */
 typedef void leftovers_found_fn(const char *phrase, void *data);
 void leftovers_list(const struct leftovers *left, const struct qmpsnap_snapshot *s,
-	leftovers_found_fn *found, void *data);
+	bool with_commands, leftovers_found_fn *found, void *data);
 
 #endif

@@ -81,6 +81,7 @@ static struct json_object *identity_to_json(const struct identity *id)
 	struct json_object *object = json_new();
 
 	json_put_int(object, "pid", id->pid);
+	json_put_uint(object, "pid_namespace", id->pid_namespace);
 	json_put_uint(object, "started_ticks", id->started_ticks);
 	json_put_uint(object, "socket", id->socket);
 	json_put_string(object, "boot", id->boot);

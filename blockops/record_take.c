@@ -33,6 +33,7 @@ static void take_identity(struct identity *id, struct json_object *from)
 	const char *boot = json_string(from, "boot");
 
 	id->pid = (pid_t)json_int(from, "pid", 0);
+	id->pid_namespace = (uint64_t)json_int(from, "pid_namespace", 0);
 	id->started_ticks = (uint64_t)json_int(from, "started_ticks", 0);
 	id->socket = (uint64_t)json_int(from, "socket", 0);
 	(void)snprintf(id->boot, sizeof(id->boot), "%s", boot ? boot : "");

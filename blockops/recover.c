@@ -23,8 +23,8 @@ enum { N_QUERIES = sizeof(queries) / sizeof(queries[0]) };
 struct recovery {
 	uv_loop_t *loop;
 	struct qmp_address address;
-	bool has_address, dry_run;
-	struct identity guest;
+	bool has_address, dry_run, is_unreachable;
+	struct identity guest; /* of the connection that was made last */
 	struct monitor_way way;
 	struct guest_lock lock;
 	struct qmpsnap_error journal_err;
@@ -103,6 +103,19 @@ static void on_unwound(struct qmpsnap_snapshot *s, void *data)
 		finish(r);
 }
 
+/* Without a lock it may be a live run's. */
+static void leave_alone(struct recovery *r)
+{
+	error_set(&r->err, QMPSNAP_UNDO,
+		"what stands in the QEMU at %s is left alone: nobody can tell which process that "
+		"is, and so whether a snapshot of it goes on",
+		r->address.text);
+	error_hint(&r->err,
+		"qmpsnap recover on QEMU's host, as root or QEMU's user, can tell; if none goes "
+		"on, the commands above remove it, after qom-set path=DEVICE property=drive "
+		"value=NODE for a device on a node qmpsnap-...-f0");
+}
+
 static void take_stock(struct recovery *r)
 {
 	const struct leftovers left = {.nodes = r->replies[0],
@@ -114,11 +127,15 @@ static void take_stock(struct recovery *r)
 	struct qmpsnap_snapshot *s;
 	char run[NAME_RUN_BYTES];
 
-	if (r->dry_run) {
-		leftovers_list(&left, NULL, on_found, r);
+	const bool only_look = r->dry_run || !identity_is_known(&r->guest);
+	if (only_look) {
+		leftovers_list(&left, NULL, !r->dry_run, on_found, r);
 		r->n_confirmed = r->n_phrases;
 	}
-	if (r->dry_run || !leftovers_find_run(&left, run)) {
+	const bool found = leftovers_find_run(&left, run);
+	if (found && only_look && !r->dry_run)
+		leave_alone(r);
+	if (only_look || !found) {
 		end(r);
 		return;
 	}
@@ -134,7 +151,7 @@ static void take_stock(struct recovery *r)
 		end(r);
 		return;
 	}
-	leftovers_list(&left, s, on_found, r);
+	leftovers_list(&left, s, false, on_found, r);
 	if (s->keep_server)
 		log_line(QMPSNAP_LOG_WARNING,
 			"an NBD server that run %s started may stand: without an export of it "
@@ -232,26 +249,53 @@ static void on_lost(const struct qmpsnap_error *err, void *data)
 	(void)data;
 }
 
-/* A connection given as a descriptor stands still, and QEMU greets it once only. */
-static bool look_again_by_fd(struct recovery *r, struct qmpsnap_error *err)
+/* Nobody else is at work on the guest that `fd` leads to from here on; nor is anything done to one
+ * that isn't known. */
+static bool lock(struct recovery *r, int fd, struct qmpsnap_error *err)
 {
-	const int fd = qmp_address_connect(&r->address, err);
+	char holder[GUEST_LOCK_HOLDER_BYTES];
+	struct identity guest;
 
-	if (fd < 0)
-		return false;
+	identity_of(fd, &guest);
+	if (r->lock.fd >= 0 && identity_equals(&guest, &r->guest))
+		return true;
+	guest_lock_drop(&r->lock);
+	r->guest = guest;
+	if (r->dry_run || !identity_is_known(&guest))
+		return true;
+	const int taken = guest_lock_take(&r->lock, &guest, "recover", holder, err);
+	if (taken == 0)
+		error_set(err, QMPSNAP_REFUSED, "%s is at work on this guest, and left alone",
+			holder);
+	return taken > 0;
+}
+
+/* A connection given as a descriptor stands still, and QEMU greets it once only. */
+static bool look_again(struct recovery *r, int fd, struct qmpsnap_error *err)
+{
 	r->qmp = qmp_adopt(r->loop, fd, NULL, on_lost, r, err);
 	if (r->qmp)
 		begin(r);
 	else
-		close(fd);
+		(void)close(fd);
 	return r->qmp != NULL;
 }
 
 static bool look(struct recovery *r, struct qmpsnap_error *err)
 {
+	const struct qmp_options options = {
+		.has_fd = true, .fd = qmp_address_connect(&r->address, err)};
+
+	r->is_unreachable = options.fd < 0;
+	if (r->is_unreachable)
+		return false;
+	if (!lock(r, options.fd, err)) {
+		(void)close(options.fd);
+		return false;
+	}
 	if ((r->n_runs > 0 || r->way.greeted) && r->address.kind == QMP_FD)
-		return look_again_by_fd(r, err);
-	r->qmp = qmp_open(r->loop, &r->address, NULL, on_ready, on_lost, r, err);
+		return look_again(r, options.fd, err);
+	r->qmp = qmp_open(r->loop, &r->address, &options, on_ready, on_lost, r, err);
 	return r->qmp != NULL;
 }
 
@@ -269,30 +313,23 @@ static void on_journals_done(const struct qmpsnap_error *err, void *data)
 	}
 	const bool any = r->n_phrases > 0;
 	r->n_confirmed = r->n_phrases;
-	if (!r->has_address || (!look(r, &r->err) && any))
+	if (!r->has_address || r->way.barred || (!look(r, &r->err) && any && r->is_unreachable))
 		r->err = (struct qmpsnap_error){0};
 	if (!r->qmp)
 		finish(r);
 }
 
-/* Nobody else is at work on the guest from here on. */
-static bool lock(struct recovery *r, struct qmpsnap_error *err)
+/* Before the journals are read. */
+static bool lock_first(struct recovery *r, struct qmpsnap_error *err)
 {
-	char holder[GUEST_LOCK_HOLDER_BYTES];
 	struct qmpsnap_error unreachable;
 	const int fd = qmp_address_connect(&r->address, &unreachable);
 
 	if (fd < 0)
-		return true; /* look() will say it */
-	identity_of(fd, &r->guest);
-	close(fd);
-	if (r->dry_run || !identity_is_known(&r->guest))
-		return true;
-	const int taken = guest_lock_take(&r->lock, &r->guest, "recover", holder, err);
-	if (taken == 0)
-		error_set(err, QMPSNAP_REFUSED, "%s is at work on this guest, and left alone",
-			holder);
-	return taken > 0;
+		return true; /* look() will say it, or lock the guest */
+	const bool locked = lock(r, fd, err);
+	(void)close(fd);
+	return locked;
 }
 
 static bool start(struct recovery *r, const struct qmpsnap_recover_options *options,
@@ -329,8 +366,8 @@ bool qmpsnap_recover(struct uv_loop_s *loop, const struct qmpsnap_recover_option
 	r->data = data;
 	if (!options->qmp_address && !options->all)
 		error_set(err, QMPSNAP_USAGE, "neither a guest nor all of them are named");
-	else if (!r->has_address ||
-		 (qmp_address_parse(options->qmp_address, &r->address, err) && lock(r, err))) {
+	else if (!r->has_address || (qmp_address_parse(options->qmp_address, &r->address, err) &&
+					    lock_first(r, err))) {
 		if (start(r, options, err))
 			return true;
 	}

@@ -257,6 +257,28 @@ static void dare_not_move(struct qmpsnap_snapshot *s)
 	s->stopped = s->freeze.in_doubt = false;
 }
 
+/* It may live, and the guest stand still, and nobody here could tell: only what is outside of it
+ * is undone. */
+static void spare_qemu(struct recovery *r)
+{
+	struct qmpsnap_snapshot *s = r->run.s;
+	struct qmpsnap_error err;
+
+	error_set(&err, QMPSNAP_QEMU,
+		"its QEMU was process %d of another pid namespace, a container's, and can't be "
+		"known here",
+		(int)s->qemu.pid);
+	error_hint(&err,
+		"qmpsnap recover in that container, with this state folder; or as root on its "
+		"host, which sees whether it has ended; if it has for sure, the journal can be "
+		"removed: all else is undone");
+	keep_error(r, &err);
+	if (r->o.way)
+		r->o.way->barred = true;
+	forget_qemu(s);
+	undo(r);
+}
+
 /* Without a QEMU that is known for sure to be the same, no `cont` and no thaw. */
 static void connect_monitor(struct recovery *r)
 {
@@ -267,6 +289,10 @@ static void connect_monitor(struct recovery *r)
 	struct qmpsnap_error err;
 	struct identity now;
 
+	if (identity_is_elsewhere(&s->qemu)) {
+		spare_qemu(r);
+		return;
+	}
 	if (!s->address.text[0] || (known && !alive)) {
 		forget_qemu(s);
 		undo(r);

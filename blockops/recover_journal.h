@@ -24,6 +24,7 @@ typedef void journal_recovered_fn(const struct qmpsnap_error *err, void *data);
 struct monitor_way {
 	const struct qmp_address *address;
 	bool greeted;
+	bool barred; /* what stands in the guest is evidence for a recovery elsewhere */
 };
 
 struct journal_recovery {

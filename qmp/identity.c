@@ -3,6 +3,8 @@
 
 #include "qmp/peer.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,14 +44,28 @@ static bool start_of(pid_t pid, uint64_t *ticks)
 	return true;
 }
 
+static bool read_boot(char boot[static IDENTITY_BOOT_BYTES])
+{
+	const bool read = read_text("/proc/sys/kernel/random/boot_id", boot, IDENTITY_BOOT_BYTES);
+
+	boot[strcspn(boot, "\n")] = '\0';
+	return read;
+}
+
+static uint64_t own_pid_namespace(void)
+{
+	struct stat status;
+
+	return stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
+}
+
 void identity_of_process(pid_t pid, struct identity *id)
 {
 	*id = (struct identity){.pid = 0};
-	if (pid <= 0 || !start_of(pid, &id->started_ticks) ||
-		!read_text("/proc/sys/kernel/random/boot_id", id->boot, sizeof(id->boot)))
+	if (pid <= 0 || !start_of(pid, &id->started_ticks) || !read_boot(id->boot))
 		return;
-	id->boot[strcspn(id->boot, "\n")] = '\0';
 	id->pid = pid;
+	id->pid_namespace = own_pid_namespace();
 }
 
 static bool is_qemu(pid_t pid)
@@ -105,23 +121,95 @@ void identity_of(int fd, struct identity *id)
 		identity_of_process(peer_pid(fd, NULL), id);
 }
 
+/* Journals of before have no namespace. */
+static bool is_other_namespace(uint64_t a, uint64_t b)
+{
+	return a && b && a != b;
+}
+
 bool identity_equals(const struct identity *a, const struct identity *b)
 {
 	return identity_is_known(a) && a->pid == b->pid && a->started_ticks == b->started_ticks &&
-	       a->socket == b->socket && strcmp(a->boot, b->boot) == 0;
+	       a->socket == b->socket && strcmp(a->boot, b->boot) == 0 &&
+	       !is_other_namespace(a->pid_namespace, b->pid_namespace);
 }
 
-/* The process's name, which comes before, has its newlines escaped: proc(5). */
-bool identity_owner(const struct identity *id, uid_t *owner)
+/* Whether a process is in that namespace, or may be: one that can't be looked at.  The host's first
+ * one is in its own. */
+static bool may_be_in(pid_t pid, uint64_t namespace)
 {
-	char path[48], text[1024];
-	char *end;
+	char path[48];
+	struct stat status;
+	uint64_t ticks;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	if (pid == 1 || !start_of(pid, &ticks))
+		return false;
+	if (stat(path, &status) < 0)
+		return errno != ENOENT && errno != ESRCH;
+	return status.st_ino == namespace;
+}
+
+/* Only in the host's own namespace root sees the processes of all. */
+static bool may_stand(uint64_t namespace)
+{
+	const uint64_t of_host = 0xEFFFFFFC; /* PROC_PID_INIT_INO */
+	const bool sees_all = geteuid() == 0 && own_pid_namespace() == of_host;
+	DIR *all = sees_all ? opendir("/proc") : NULL;
+	struct dirent *entry;
+	bool may = !all;
+
+	while (!may && (entry = readdir(all)))
+		may = may_be_in((pid_t)strtol(entry->d_name, NULL, 10), namespace);
+	if (all)
+		(void)closedir(all);
+	return may;
+}
+
+bool identity_is_elsewhere(const struct identity *id)
+{
+	char boot[IDENTITY_BOOT_BYTES];
+
+	return identity_is_known(id) &&
+	       is_other_namespace(id->pid_namespace, own_pid_namespace()) && read_boot(boot) &&
+	       strcmp(id->boot, boot) == 0 && may_stand(id->pid_namespace);
+}
+
+/* What a line of /proc/PID/status has behind its name; NULL: it has ended, or can't be seen.  The
+ * process's own name, which comes before, has its newlines escaped: proc(5). */
+static const char *status_of(const struct identity *id, const char *line, char *text, size_t size)
+{
+	char path[48];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)id->pid);
-	const char *line = read_text(path, text, sizeof(text)) ? strstr(text, "\nUid:") : NULL;
-	if (!line)
+	const char *at = read_text(path, text, size) ? strstr(text, line) : NULL;
+	return at ? at + strlen(line) : NULL;
+}
+
+/* The last number of the line is the innermost. */
+pid_t identity_inner_pid(const struct identity *id)
+{
+	char text[1024];
+	const char *at = status_of(id, "\nNSpid:", text, sizeof(text));
+	pid_t pid = id->pid;
+
+	while (at && *at == '\t') {
+		char *end;
+		pid = (pid_t)strtol(at + 1, &end, 10);
+		at = end;
+	}
+	return pid;
+}
+
+bool identity_owner(const struct identity *id, uid_t *owner)
+{
+	char text[1024];
+	char *end;
+	const char *at = status_of(id, "\nUid:", text, sizeof(text));
+
+	if (!at)
 		return false;
-	(void)strtoul(line + strlen("\nUid:"), &end, 10); /* the real one */
+	(void)strtoul(at, &end, 10); /* the real one */
 	*owner = (uid_t)strtoul(end, NULL, 10);
 	return true;
 }

@@ -14,6 +14,7 @@ enum { IDENTITY_BOOT_BYTES = 37 };
 
 struct identity {
 	pid_t pid; /* 0: unknown */
+	uint64_t pid_namespace; /* that the pid is one of: /proc/self/ns/pid's inode; 0: not told */
 	uint64_t started_ticks; /* since the host's start: proc(5), field 22 of /proc/PID/stat */
 	uint64_t socket; /* a mark of the one that some other program listens on; or 0 */
 	char boot[IDENTITY_BOOT_BYTES]; /* /proc/sys/kernel/random/boot_id */
@@ -32,8 +33,17 @@ static inline bool identity_is_known(const struct identity *id)
 	return id->pid > 0;
 }
 
-/* The same QEMU.  False when either is unknown. */
+/* The same QEMU.  False when either is unknown, or was told in another pid namespace. */
 bool identity_equals(const struct identity *a, const struct identity *b);
+
+/* Whether its pid says nothing here: it was told in another pid namespace (a container) of this
+ * same boot, where the process may live on.  That a namespace has ended only who sees all of the
+ * host's processes can tell. */
+bool identity_is_elsewhere(const struct identity *id);
+
+/* Its pid in the innermost pid namespace that it is in, which is the same wherever it is seen from;
+ * its pid here where the kernel doesn't tell. */
+pid_t identity_inner_pid(const struct identity *id);
 
 /* Whose process it is (its effective user); false: it has ended, or can't be seen. */
 bool identity_owner(const struct identity *id, uid_t *owner);

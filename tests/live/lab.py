@@ -96,9 +96,10 @@ class Guest:
     """A QEMU process; `monitor` is the test's own, `address` is where the tool connects."""
 
     def __init__(self, disks, name="lab", paused=False, job=None, options=(), agent=False,
-                 pass_fds=()):
+                 pass_fds=(), prefix=()):
         self.disks, self.name, self.job, self.paused = disks, name, job, paused
         self.options, self.pass_fds = list(options), pass_fds
+        self.prefix = prefix  # a command that runs QEMU
         self.agent = agent  # a guest agent runs in it, behind qga.sock
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="qmpsnap-live-"))
         self.store = self.folder / "store"
@@ -116,7 +117,7 @@ class Guest:
             raise
 
     def _start(self):
-        command = [builds.QEMU, "-name", self.name, "-nodefaults", "-display", "none",
+        command = [*self.prefix, builds.QEMU, "-name", self.name, "-nodefaults", "-display", "none",
                    "-M", "q35", "-m", "256"]
         for socket in ("tool", "test"):
             command += ["-qmp", f"unix:{self.folder}/{socket}.sock,server=on,wait=off"]

@@ -2,9 +2,12 @@
 """A run and its guard killed: `recover`, or the next snapshot, undoes it from its journal alone."""
 import http.server
 import json
+import os
+import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -252,6 +255,88 @@ class Recovery(JournalTest):
         self.assertEqual(guest.journals(), [])
         self.assert_no_image(guest)
         self.assertEqual(list(guest.scratch.iterdir()), [])
+
+    def container(self):
+        """A pid namespace: what a command that is to run in it begins with."""
+        if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("nsenter"):
+            self.skipTest("a pid namespace needs root, unshare and nsenter")
+        holder = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c",
+             "echo made; exec sleep infinity"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(holder.communicate)
+        self.addCleanup(holder.kill)
+        if not holder.stdout.readline():
+            self.skipTest(f"no pid namespace: {holder.stderr.read().strip()}")
+        children = pathlib.Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
+        return ["nsenter", f"--target={children.read_text().strip()}", "--pid", "--mount"]
+
+    def test_a_run_in_a_container(self):
+        """Outside nobody knows whether its QEMU lives: it is left as it is, and not forgotten."""
+        inside = self.container()
+        guest = self.two_disks(prefix=inside)
+        before = guest.state()
+        code, stderr = self.faulty(guest, "kill-after", "pause", lame_guard(guest), prefix=inside)
+        self.assertIn(code, (-signal.SIGKILL, 128 + signal.SIGKILL), stderr)
+        held = guest.state()
+        self.assertEqual(held["status"], "paused")
+        journal, = guest.journals()
+        for which in ("--all",), ("--qmp", guest.address):
+            code, _, stderr = tool.run("recover", *which, env=guest.tool_env())
+            self.assertEqual(code, 9, stderr)
+            self.assertIn("another pid namespace", stderr)
+            self.assertEqual(guest.state(), held)
+            self.assertEqual(guest.journals(), [journal])
+        done = subprocess.run(
+            [*inside, tool.BINARY, "recover", "--all"], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=60, check=False,
+            env={**os.environ, **guest.tool_env()})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_nothing_left(guest, before)
+        self.assert_no_image(guest)
+
+    def test_a_container_that_has_ended(self):
+        """What sees all processes of the host knows that it has; another container doesn't, and
+        only deletes the images."""
+        inside = self.container()
+        guest = self.two_disks(prefix=inside)
+        code, stderr = self.faulty(guest, "kill-before", "upload", lame_guard(guest), prefix=inside)
+        self.assertIn(code, (-signal.SIGKILL, 128 + signal.SIGKILL), stderr)
+        os.kill(int(inside[1].split("=")[1]), signal.SIGKILL)
+        guest.wait_end()
+        for where, code in ((self.container(), 9), ([], 0)):
+            done = subprocess.run(
+                [*where, tool.BINARY, "recover", "--all"], stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, timeout=60, check=False,
+                env={**os.environ, **guest.tool_env()})
+            self.assert_no_image(guest)
+            if code == 0 and os.readlink("/proc/self/ns/pid") != "pid:[4026531836]":
+                self.skipTest("this isn't the host's own pid namespace")
+            self.assertEqual(done.returncode, code, done.stderr)
+        self.assertEqual(guest.journals(), [])
+
+    def test_a_run_in_a_container_that_goes_on(self):
+        """Its lock is known outside too."""
+        inside = self.container()
+        guest = self.two_disks(prefix=inside)
+        before = guest.state()
+        process = subprocess.Popen(
+            [*inside, tool.BINARY, "snapshot", "--json", "--qmp", guest.address, "--speed", "1M",
+             "--to", f"dir:{guest.store}", "--scratch", guest.scratch], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **guest.tool_env()})
+        self.addCleanup(process.communicate)
+        for line in process.stdout:
+            if "image_uploading" in line:
+                break
+        code, _, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 3, stderr)
+        self.assertIn("is at work on this guest", stderr)
+        code, _, stderr = tool.run("cancel", guest.journals()[0].name, env=guest.tool_env())
+        self.assertEqual(code, 0, stderr)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 143)
+        self.assert_nothing_left(guest, before)
 
     def test_journals_that_cannot_be_read_are_left_alone(self):
         """They may be any guest's: a warning, and the rest is done."""

@@ -40,10 +40,11 @@ class KillTest(LabTest):
                  if event["event"] == "step" and event["phase"] == "plan"]
         return [name for name in names if not name.startswith(("disk ", "method ", "found"))]
 
-    def faulty(self, guest, fault, argument, guard=GUARD, store=None, env=()):
+    def faulty(self, guest, fault, argument, guard=GUARD, store=None, env=(), prefix=()):
         """Runs to its end, and to that of its guard, which holds the same standard error."""
         done = subprocess.run(
-            [FAULTY, fault, argument, guest.address, store or f"dir:{guest.store}", guard],
+            [*prefix, FAULTY, fault, argument, guest.address, store or f"dir:{guest.store}",
+             guard],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
             env={**self.fault_env(guest), **dict(env)})
         return done.returncode, done.stderr

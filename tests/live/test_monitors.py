@@ -128,10 +128,8 @@ class Tcp(MonitorTest):
         self.assert_nothing_left(guest, before)
         self.assert_no_image(guest)
 
-    def test_through_a_forwarder(self):
-        """What is behind a forwarder may be anywhere: no snapshot, but inspect works."""
-        guest, port = self.tcp_guest()
-        before = guest.state()
+    def forwarder(self, port):
+        """The address of a forwarder to that port."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
 
@@ -157,12 +155,40 @@ class Tcp(MonitorTest):
                 except OSError:
                     pass
         threading.Thread(target=forward, daemon=True).start()
-        guest.address = f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+        return f"tcp:127.0.0.1:{listener.getsockname()[1]}"
+
+    def test_through_a_forwarder(self):
+        """What is behind a forwarder may be anywhere: no snapshot, but inspect works."""
+        guest, port = self.tcp_guest()
+        before = guest.state()
+        guest.address = self.forwarder(port)
         code, _, err = tool.run("inspect", "--qmp", guest.address)
         self.assertEqual(code, 0, err)
         started = guest.snapshot()
         self.assertEqual(started.wait(), REFUSED, started.describe())
         self.assertIn("which is no QEMU", started.result["error"]["message"])
+        self.assert_nothing_left(guest, before)
+
+    def test_recover_through_a_forwarder(self):
+        """Whose guest it is can't be told, and so not whether a run is at work on it."""
+        guest, port = self.tcp_guest()
+        before = guest.state()
+        far = self.forwarder(port)
+        code, out, err = tool.run("recover", "--qmp", far, env=guest.tool_env())
+        self.assertEqual((code, out), (0, "nothing of ours found\n"), err)
+        guest.address = f"unix:{guest.folder}/tool.sock"
+        started = guest.snapshot("--speed", "4M")
+        started.wait_for(lambda event: event["event"] == "progress")
+        code, out, err = tool.run("recover", "--qmp", far, env=guest.tool_env())
+        self.assertEqual(code, 9, err)
+        self.assertIn("nobody can tell", err)
+        run = guest.journals()[0].name
+        for number in range(2):
+            self.assertIn(f"export qmpsnap-{run}-e{number} (block-export-del)\n", out)
+        self.assertIn(" (blockdev-del)\n", out)
+        self.assert_done(started)
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
         self.assert_nothing_left(guest, before)
 
     def test_nobody_listens(self):
