@@ -2,103 +2,12 @@
 #include "cli/options.h"
 
 #include "base/error.h"
+#include "cli/option_table.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-	IN_SNAPSHOT = 1 << COMMAND_SNAPSHOT,
-	IN_INSPECT = 1 << COMMAND_INSPECT,
-	IN_RECOVER = 1 << COMMAND_RECOVER,
-	IN_STATUS = 1 << COMMAND_STATUS,
-	IN_CONTROL = IN_STATUS | 1 << COMMAND_SPEED | 1 << COMMAND_CANCEL,
-	ON_GUEST = IN_SNAPSHOT | IN_INSPECT | IN_RECOVER,
-	IN_DELETE = 1 << COMMAND_DELETE,
-	IN_DOWNLOAD = 1 << COMMAND_DOWNLOAD,
-	IN_VERIFY = 1 << COMMAND_VERIFY,
-	IN_RESTORE = 1 << COMMAND_RESTORE,
-	ON_IMAGES = 1 << COMMAND_LIST | 1 << COMMAND_SHOW | IN_DELETE | IN_DOWNLOAD | IN_VERIFY |
-		    IN_RESTORE,
-	IN_STORES = IN_SNAPSHOT | ON_IMAGES,
-	IN_ALL = ON_GUEST | IN_CONTROL | ON_IMAGES,
-};
-
-struct row {
-	const char *name;
-	char letter; /* 0: none */
-	bool repeatable;
-	int takes; /* no_argument, required_argument */
-	unsigned commands;
-	option_set_fn *set;
-};
-
-/* clang-format off */
-static const struct row rows[] = {
-	/* name           letter repeatable takes              commands     set */
-	{ "qmp",           0,    false,     required_argument, ON_GUEST,    option_set_qmp },
-	{ "name",          0,    false,     required_argument, IN_SNAPSHOT, option_set_name },
-	{ "to",            0,    false,     required_argument, IN_SNAPSHOT, option_set_to },
-	{ "from",          0,    false,     required_argument, ON_IMAGES,   option_set_to },
-	{ "guest",         0,    false,     required_argument, ON_IMAGES,   option_set_guest },
-	{ "set",           0,    false,     required_argument, ON_IMAGES,   option_set_set },
-	{ "since",         0,    false,     required_argument, ON_IMAGES,   option_set_since },
-	{ "before",        0,    false,     required_argument, ON_IMAGES,   option_set_before },
-	{ "all",           0,    true,      no_argument,       ON_IMAGES | IN_RECOVER, option_set_all },
-	{ "into",          0,    false,     required_argument, IN_DOWNLOAD, option_set_into },
-	{ "output",        'o',  false,     required_argument, IN_DOWNLOAD, option_set_output },
-	{ "deep",          0,    true,      no_argument,       IN_VERIFY,   option_set_deep },
-	{ "target",        0,    true,      required_argument, IN_RESTORE,  option_add_target },
-	{ "backup-type",   0,    false,     required_argument, IN_SNAPSHOT, option_set_backup_type },
-	{ "rotation",      0,    false,     required_argument, IN_SNAPSHOT, option_set_rotation },
-	{ "disk",          0,    true,      required_argument, IN_SNAPSHOT, option_add_disk },
-	{ "method",        0,    false,     required_argument, IN_SNAPSHOT, option_set_method },
-	{ "flavour",       0,    false,     required_argument, IN_SNAPSHOT, option_set_flavour },
-	{ "firmware",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_firmware },
-	{ "allow-plaintext", 0,  true,      no_argument,       IN_SNAPSHOT, option_set_allow_plaintext },
-	{ "zero-scan",     0,    false,     required_argument, IN_SNAPSHOT, option_set_zero_scan },
-	{ "release-monitor", 0,  true,      no_argument,       IN_SNAPSHOT, option_set_release_monitor },
-	{ "qga",           0,    false,     required_argument, IN_SNAPSHOT, option_set_qga },
-	{ "quiesce",       0,    false,     required_argument, IN_SNAPSHOT, option_set_quiesce },
-	{ "freeze-deadline", 0,  false,     required_argument, IN_SNAPSHOT, option_set_freeze_deadline },
-	{ "deadline",      0,    false,     required_argument, IN_SNAPSHOT, option_set_deadline },
-	{ "stall-timeout", 0,    false,     required_argument, IN_SNAPSHOT, option_set_stall_timeout },
-	{ "wait",          0,    false,     required_argument, IN_SNAPSHOT, option_set_wait },
-	{ "image",         0,    false,     required_argument, IN_SNAPSHOT, option_set_image },
-	{ "image-format",  0,    false,     required_argument, IN_SNAPSHOT, option_set_image_format },
-	{ "force-share",   0,    true,      no_argument,       IN_SNAPSHOT, option_set_force_share },
-	{ "format",        0,    false,     required_argument, IN_SNAPSHOT | IN_RESTORE, option_set_format },
-	{ "property",      0,    true,      required_argument, IN_SNAPSHOT, option_add_property },
-	{ "os-cloud",      0,    false,     required_argument, IN_STORES,   option_set_os_cloud },
-	{ "insecure",      0,    true,      no_argument,       IN_STORES,   option_set_insecure },
-	{ "base-image",    0,    false,     required_argument, IN_SNAPSHOT, option_set_base_image },
-	{ "tag",           0,    true,      required_argument, IN_STORES,   option_add_tag },
-	{ "visibility",    0,    false,     required_argument, IN_SNAPSHOT, option_set_visibility },
-	{ "protected",     0,    true,      no_argument,       IN_SNAPSHOT, option_set_protected },
-	{ "store",         0,    false,     required_argument, IN_SNAPSHOT, option_set_store },
-	{ "transfer",      0,    false,     required_argument, IN_SNAPSHOT, option_set_transfer },
-	{ "import",        0,    true,      no_argument,       IN_SNAPSHOT, option_set_import },
-	{ "header",        0,    true,      required_argument, IN_SNAPSHOT, option_add_header },
-	{ "header-file",   0,    false,     required_argument, IN_SNAPSHOT, option_set_header_file },
-	{ "cacert",        0,    false,     required_argument, IN_SNAPSHOT, option_set_cacert },
-	{ "speed",         0,    false,     required_argument, IN_SNAPSHOT, option_set_speed },
-	{ "scratch",       0,    false,     required_argument, IN_SNAPSHOT | IN_VERIFY | IN_RESTORE, option_set_scratch },
-	{ "scratch-limit", 0,    false,     required_argument, IN_SNAPSHOT, option_set_scratch_limit },
-	{ "parallel",      0,    false,     required_argument, IN_SNAPSHOT, option_set_parallel },
-	{ "guest-id",      0,    false,     required_argument, IN_SNAPSHOT, option_set_guest_id },
-	{ "force",         0,    true,      no_argument,       IN_SNAPSHOT | IN_DELETE | IN_DOWNLOAD | IN_RESTORE, option_set_force },
-	{ "no-guard",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_no_guard },
-	{ "dry-run",       0,    true,      no_argument,       IN_SNAPSHOT | IN_RECOVER, option_set_dry_run },
-	{ "json",          0,    true,      no_argument,       IN_STORES | IN_INSPECT | IN_STATUS, option_set_json },
-	{ "quiet",         'q',  true,      no_argument,       IN_STORES,   option_set_quiet },
-	{ "verbose",       'v',  true,      no_argument,       ON_GUEST | ON_IMAGES, option_set_verbose },
-	{ "help",          'h',  true,      no_argument,       IN_ALL,      option_set_help },
-};
-/* clang-format on */
-
-enum { N_ROWS = sizeof(rows) / sizeof(rows[0]), FIRST_ID = 256 };
-_Static_assert(N_ROWS <= 64, "options.seen has a bit for each");
 
 static const struct {
 	const char *name;
@@ -159,10 +68,12 @@ static bool unknown_command(struct qmpsnap_error *err, const char *name)
 	return false;
 }
 
+enum { FIRST_ID = 256 /* of getopt's answers: no letter */ };
+
 /* What getopt gets of the table: the rows of this command; `val` leads back to the row. */
 struct getopt_view {
-	struct option longs[N_ROWS + 1];
-	char shorts[2 + 2 * N_ROWS];
+	struct option longs[OPTION_ROWS_MOST + 1];
+	char shorts[2 + 2 * OPTION_ROWS_MOST];
 };
 
 static void view_init(struct getopt_view *view, enum command command)
@@ -171,27 +82,28 @@ static void view_init(struct getopt_view *view, enum command command)
 
 	memset(view, 0, sizeof(*view));
 	view->shorts[n_shorts++] = ':'; /* a missing value is told apart from an unknown option */
-	for (size_t i = 0; i < N_ROWS; i++) {
-		if (!(rows[i].commands & (1U << command)))
+	for (size_t i = 0; i < n_option_rows; i++) {
+		if (!(option_rows[i].commands & (1U << command)))
 			continue;
-		view->longs[n_longs++] = (struct option){
-			.name = rows[i].name, .has_arg = rows[i].takes, .val = FIRST_ID + (int)i};
-		if (!rows[i].letter)
+		view->longs[n_longs++] = (struct option){.name = option_rows[i].name,
+			.has_arg = option_rows[i].takes,
+			.val = FIRST_ID + (int)i};
+		if (!option_rows[i].letter)
 			continue;
-		view->shorts[n_shorts++] = rows[i].letter;
-		if (rows[i].takes == required_argument)
+		view->shorts[n_shorts++] = option_rows[i].letter;
+		if (option_rows[i].takes == required_argument)
 			view->shorts[n_shorts++] = ':';
 	}
 }
 
 /* The row that getopt's answer means, or NULL. */
-static const struct row *row_of(int id)
+static const struct option_row *row_of(int id)
 {
-	if (id >= FIRST_ID && id < FIRST_ID + N_ROWS)
-		return &rows[id - FIRST_ID];
-	for (size_t i = 0; i < N_ROWS; i++) {
-		if (rows[i].letter && rows[i].letter == id)
-			return &rows[i];
+	if (id >= FIRST_ID && id < FIRST_ID + (int)n_option_rows)
+		return &option_rows[id - FIRST_ID];
+	for (size_t i = 0; i < n_option_rows; i++) {
+		if (option_rows[i].letter && option_rows[i].letter == id)
+			return &option_rows[i];
 	}
 	return NULL;
 }
@@ -200,7 +112,7 @@ static const struct row *row_of(int id)
 static bool bad_option(
 	const struct options *options, int answer, const char *word, struct qmpsnap_error *err)
 {
-	const struct row *row = row_of(optopt);
+	const struct option_row *row = row_of(optopt);
 	const char *command = command_name(options->command);
 
 	if (row && answer == ':')
@@ -217,9 +129,10 @@ static bool bad_option(
 	return false;
 }
 
-static bool take_option(struct options *options, const struct row *row, struct qmpsnap_error *err)
+static bool take_option(
+	struct options *options, const struct option_row *row, struct qmpsnap_error *err)
 {
-	const uint64_t bit = UINT64_C(1) << (row - rows);
+	const uint64_t bit = UINT64_C(1) << (row - option_rows);
 
 	if (!row->repeatable && (options->seen & bit))
 		return error_set(err, QMPSNAP_USAGE, "--%s was given twice", row->name);
@@ -231,7 +144,8 @@ static bool take_option(struct options *options, const struct row *row, struct q
 }
 
 /* What gives up a protection is spelled out. */
-static bool check_spelling(const struct row *row, const char *word, struct qmpsnap_error *err)
+static bool check_spelling(
+	const struct option_row *row, const char *word, struct qmpsnap_error *err)
 {
 	return row->set != option_set_insecure || strcmp(word, "--insecure") == 0 ||
 	       error_set(err, QMPSNAP_USAGE, "'%.64s' must be spelled out: --insecure", word);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/option_table.h"
 #include "cli/options.h"
 #include "cli/usage.h"
 #include "suite.h"
@@ -164,6 +165,35 @@ START_TEST(helps)
 	expect_error("help fly", "there is no command 'fly'");
 	ck_assert_ptr_nonnull(strstr(usage_text(COMMAND_SNAPSHOT), "--scratch-limit"));
 	ck_assert_ptr_nonnull(strstr(usage_text(COMMAND_NONE), "recover"));
+}
+END_TEST
+
+/* Whether `text` has `word` in it, and not only as the front of a longer word. */
+static bool has_word(const char *text, const char *word)
+{
+	for (const char *at = strstr(text, word); at; at = strstr(at + 1, word)) {
+		const char next = at[strlen(word)];
+
+		if (next != '-' && (next < 'a' || next > 'z'))
+			return true;
+	}
+	return false;
+}
+
+START_TEST(help_tells_of_each_option)
+{
+	char word[64];
+
+	for (size_t i = 0; i < n_option_rows; i++) {
+		for (int command = COMMAND_NONE; command <= COMMAND_VERSION; command++) {
+			if (!(option_rows[i].commands & (1U << command)))
+				continue;
+			(void)snprintf(word, sizeof(word), "--%s", option_rows[i].name);
+			ck_assert_msg(has_word(usage_text((enum command)command), word),
+				"the help of %s lacks %s", command_name((enum command)command),
+				word);
+		}
+	}
 }
 END_TEST
 
@@ -372,6 +402,7 @@ static Suite *suite(void)
 	TCase *tc = tcase_create("options");
 
 	tcase_add_test(tc, takes_all_of_snapshot);
+	tcase_add_test(tc, help_tells_of_each_option);
 	tcase_add_test(tc, takes_images);
 	tcase_add_test(tc, refuses_wrong_images);
 	tcase_add_test(tc, takes_control_commands);

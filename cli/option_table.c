@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/option_table.h"
+
+#include <getopt.h>
+
+/* clang-format off */
+const struct option_row option_rows[] = {
+	/* name           letter repeatable takes              commands     set */
+	{ "qmp",           0,    false,     required_argument, ON_GUEST,    option_set_qmp },
+	{ "name",          0,    false,     required_argument, IN_SNAPSHOT, option_set_name },
+	{ "to",            0,    false,     required_argument, IN_SNAPSHOT, option_set_to },
+	{ "from",          0,    false,     required_argument, ON_IMAGES,   option_set_to },
+	{ "guest",         0,    false,     required_argument, ON_IMAGES,   option_set_guest },
+	{ "set",           0,    false,     required_argument, ON_IMAGES,   option_set_set },
+	{ "since",         0,    false,     required_argument, ON_IMAGES,   option_set_since },
+	{ "before",        0,    false,     required_argument, ON_IMAGES,   option_set_before },
+	{ "all",           0,    true,      no_argument,       ON_IMAGES | IN_RECOVER, option_set_all },
+	{ "into",          0,    false,     required_argument, IN_DOWNLOAD, option_set_into },
+	{ "output",        'o',  false,     required_argument, IN_DOWNLOAD, option_set_output },
+	{ "deep",          0,    true,      no_argument,       IN_VERIFY,   option_set_deep },
+	{ "target",        0,    true,      required_argument, IN_RESTORE,  option_add_target },
+	{ "backup-type",   0,    false,     required_argument, IN_SNAPSHOT, option_set_backup_type },
+	{ "rotation",      0,    false,     required_argument, IN_SNAPSHOT, option_set_rotation },
+	{ "disk",          0,    true,      required_argument, IN_SNAPSHOT, option_add_disk },
+	{ "method",        0,    false,     required_argument, IN_SNAPSHOT, option_set_method },
+	{ "flavour",       0,    false,     required_argument, IN_SNAPSHOT, option_set_flavour },
+	{ "firmware",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_firmware },
+	{ "allow-plaintext", 0,  true,      no_argument,       IN_SNAPSHOT, option_set_allow_plaintext },
+	{ "zero-scan",     0,    false,     required_argument, IN_SNAPSHOT, option_set_zero_scan },
+	{ "release-monitor", 0,  true,      no_argument,       IN_SNAPSHOT, option_set_release_monitor },
+	{ "qga",           0,    false,     required_argument, IN_SNAPSHOT, option_set_qga },
+	{ "quiesce",       0,    false,     required_argument, IN_SNAPSHOT, option_set_quiesce },
+	{ "freeze-deadline", 0,  false,     required_argument, IN_SNAPSHOT, option_set_freeze_deadline },
+	{ "deadline",      0,    false,     required_argument, IN_SNAPSHOT, option_set_deadline },
+	{ "stall-timeout", 0,    false,     required_argument, IN_SNAPSHOT, option_set_stall_timeout },
+	{ "wait",          0,    false,     required_argument, IN_SNAPSHOT, option_set_wait },
+	{ "image",         0,    false,     required_argument, IN_SNAPSHOT, option_set_image },
+	{ "image-format",  0,    false,     required_argument, IN_SNAPSHOT, option_set_image_format },
+	{ "force-share",   0,    true,      no_argument,       IN_SNAPSHOT, option_set_force_share },
+	{ "format",        0,    false,     required_argument, IN_SNAPSHOT | IN_RESTORE, option_set_format },
+	{ "property",      0,    true,      required_argument, IN_SNAPSHOT, option_add_property },
+	{ "os-cloud",      0,    false,     required_argument, IN_STORES,   option_set_os_cloud },
+	{ "insecure",      0,    true,      no_argument,       IN_STORES,   option_set_insecure },
+	{ "base-image",    0,    false,     required_argument, IN_SNAPSHOT, option_set_base_image },
+	{ "tag",           0,    true,      required_argument, IN_STORES,   option_add_tag },
+	{ "visibility",    0,    false,     required_argument, IN_SNAPSHOT, option_set_visibility },
+	{ "protected",     0,    true,      no_argument,       IN_SNAPSHOT, option_set_protected },
+	{ "store",         0,    false,     required_argument, IN_SNAPSHOT, option_set_store },
+	{ "transfer",      0,    false,     required_argument, IN_SNAPSHOT, option_set_transfer },
+	{ "import",        0,    true,      no_argument,       IN_SNAPSHOT, option_set_import },
+	{ "header",        0,    true,      required_argument, IN_SNAPSHOT, option_add_header },
+	{ "header-file",   0,    false,     required_argument, IN_SNAPSHOT, option_set_header_file },
+	{ "cacert",        0,    false,     required_argument, IN_SNAPSHOT, option_set_cacert },
+	{ "speed",         0,    false,     required_argument, IN_SNAPSHOT, option_set_speed },
+	{ "scratch",       0,    false,     required_argument, IN_SNAPSHOT | IN_VERIFY | IN_RESTORE, option_set_scratch },
+	{ "scratch-limit", 0,    false,     required_argument, IN_SNAPSHOT, option_set_scratch_limit },
+	{ "parallel",      0,    false,     required_argument, IN_SNAPSHOT, option_set_parallel },
+	{ "guest-id",      0,    false,     required_argument, IN_SNAPSHOT, option_set_guest_id },
+	{ "force",         0,    true,      no_argument,       IN_SNAPSHOT | IN_DELETE | IN_DOWNLOAD | IN_RESTORE, option_set_force },
+	{ "no-guard",      0,    true,      no_argument,       IN_SNAPSHOT, option_set_no_guard },
+	{ "dry-run",       0,    true,      no_argument,       IN_SNAPSHOT | IN_RECOVER, option_set_dry_run },
+	{ "json",          0,    true,      no_argument,       IN_STORES | IN_INSPECT | IN_STATUS, option_set_json },
+	{ "quiet",         'q',  true,      no_argument,       IN_STORES,   option_set_quiet },
+	{ "verbose",       'v',  true,      no_argument,       ON_GUEST | ON_IMAGES, option_set_verbose },
+	{ "help",          'h',  true,      no_argument,       IN_ALL,      option_set_help },
+};
+/* clang-format on */
+
+const size_t n_option_rows = sizeof(option_rows) / sizeof(option_rows[0]);
+_Static_assert(sizeof(option_rows) / sizeof(option_rows[0]) <= OPTION_ROWS_MOST, "no bit left");
