@@ -4,6 +4,8 @@
 #include "blockops/snapshot.h"
 
 #include "base/log.h"
+#include "base/offline.h"
+#include "base/record_rules.h"
 #include "blockops/rotate.h"
 #include "blockops/steps.h"
 
@@ -173,21 +175,12 @@ void qmpsnap_snapshot_get_status(const struct qmpsnap_snapshot *s, struct qmpsna
 
 static bool take_property(struct qmpsnap_snapshot *s, const char *text, struct qmpsnap_error *err)
 {
-	const char *equals = strchr(text, '=');
-	char *key = equals ? strndup(text, (size_t)(equals - text)) : NULL;
+	const char *value;
+	char *key;
 
-	if (!equals || equals == text) {
-		free(key);
-		return error_set(err, QMPSNAP_USAGE, "property \"%s\" is not KEY=VALUE", text);
-	}
-	if (!key)
-		return error_no_memory(err);
-	if (strncmp(key, "qmpsnap_", strlen("qmpsnap_")) == 0) {
-		error_set(err, QMPSNAP_USAGE, "property %s: names with qmpsnap_ are ours", key);
-		free(key);
+	if (!record_parse_property(text, &key, &value, err))
 		return false;
-	}
-	json_put_string(s->properties, key, equals + 1);
+	json_put_string(s->properties, key, value);
 	free(key);
 	return true;
 }
@@ -243,9 +236,8 @@ static bool take_options(struct qmpsnap_snapshot *s, const struct qmpsnap_snapsh
 {
 	if (!o->qmp_address && !o->image_path)
 		return error_set(err, QMPSNAP_USAGE, "no monitor is named");
-	if (o->image_path && (o->qmp_address || !o->image_format))
-		return error_set(
-			err, QMPSNAP_USAGE, "an image file needs its format, and no monitor");
+	if (!offline_check_options(o, err))
+		return false;
 	s->format = o->format;
 	s->quiesce = o->quiesce;
 	s->zero_scan = o->zero_scan;

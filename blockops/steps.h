@@ -88,6 +88,8 @@ void server_unlink(struct qmpsnap_snapshot *s);
 
 /* steps_images.c: the records in the store, the bytes, the publication */
 flow_fn images_create, images_discard;
+/* Whether a store can take the record as it is planned: USAGE, from within the plan. */
+bool images_check_record(const struct snapshot_disk *d, struct qmpsnap_error *err);
 flow_fn images_upload, images_upload_cancel;
 flow_fn images_publish;
 

@@ -157,7 +157,7 @@ bool plan_take_disk(
 		return error_no_memory(err);
 	if (!name_new_uuid(d->image_id))
 		return error_set(err, QMPSNAP_INTERNAL, "the system gives no random bytes");
-	return true;
+	return images_check_record(d, err);
 }
 
 /* What nobody asked to leave out. */

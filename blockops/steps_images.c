@@ -2,6 +2,7 @@
  *
  * The images in the store: their hidden records, their bytes, their publication as a set. */
 #include "base/log.h"
+#include "base/record_rules.h"
 #include "blockops/scratch_file.h"
 #include "blockops/steps.h"
 
@@ -41,6 +42,32 @@ static struct json_object *image_properties(const struct snapshot_disk *d)
 		json_put_string(properties, "backup_type", s->backup_type);
 	}
 	return properties;
+}
+
+static bool check_properties(struct json_object *properties, struct qmpsnap_error *err)
+{
+	json_object_object_foreach(properties, key, value)
+	{
+		if (!record_check_property(key, json_object_get_string(value), err))
+			return false;
+	}
+	return true;
+}
+
+bool images_check_record(const struct snapshot_disk *d, struct qmpsnap_error *err)
+{
+	struct json_object *properties;
+
+	if (!record_check_name(d->image_name, err)) {
+		error_hint(err, "--name gives it another one, to which -DISK is added if there are "
+				"several disks");
+		return false;
+	}
+	if (!(properties = image_properties(d)))
+		return error_no_memory(err);
+	const bool good = check_properties(properties, err);
+	json_object_put(properties);
+	return good;
 }
 
 static void on_disk_stored(const struct qmpsnap_error *err, void *data)

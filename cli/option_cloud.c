@@ -3,29 +3,14 @@
  * The values of the options that are about clouds and the records of images there. */
 #include "base/error.h"
 #include "cli/options.h"
-#include "cli/text.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MAX_BYTES = 255 /* Glance's limit, for names and tags */ };
-
-static bool check_text(const char *value, struct qmpsnap_error *err)
-{
-	if (!option_check_word(value, err))
-		return false;
-	if (strlen(value) > NAME_MAX_BYTES)
-		return error_set(err, QMPSNAP_USAGE, "'%.32s...' is longer than %d bytes", value,
-			NAME_MAX_BYTES);
-	return text_is_clean(value) ||
-	       error_set(
-		       err, QMPSNAP_USAGE, "the value has control characters in it or isn't UTF-8");
-}
-
 bool option_set_os_cloud(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->store.os_cloud = value;
-	return check_text(value, err);
+	return option_check_text(value, err);
 }
 
 bool option_set_insecure(struct options *options, const char *value, struct qmpsnap_error *err)
@@ -38,7 +23,7 @@ bool option_set_insecure(struct options *options, const char *value, struct qmps
 bool option_set_base_image(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->store.base_image = value;
-	return check_text(value, err);
+	return option_check_text(value, err);
 }
 
 bool option_add_tag(struct options *options, const char *value, struct qmpsnap_error *err)
@@ -48,11 +33,11 @@ bool option_add_tag(struct options *options, const char *value, struct qmpsnap_e
 	/* In the commands about images it is one that they have. */
 	if (options->command != COMMAND_SNAPSHOT) {
 		options->images.tag = value;
-		return check_text(value, err);
+		return option_check_text(value, err);
 	}
 	const char **bigger;
 
-	if (!check_text(value, err))
+	if (!option_check_text(value, err))
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (strcmp(options->tags[i], value) == 0)
@@ -114,7 +99,7 @@ bool option_set_store(struct options *options, const char *value, struct qmpsnap
 				"stores that an image service has");
 		return false;
 	}
-	return check_text(value, err);
+	return option_check_text(value, err);
 }
 
 bool option_set_transfer(struct options *options, const char *value, struct qmpsnap_error *err)

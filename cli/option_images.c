@@ -3,12 +3,9 @@
  * The values of the options about images in stores, and about backups. */
 #include "base/error.h"
 #include "cli/options.h"
-#include "cli/text.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { TYPE_MAX_BYTES = 255 /* Nova's limit to a backup type */ };
 
 bool option_set_guest(struct options *options, const char *value, struct qmpsnap_error *err)
 {
@@ -72,12 +69,7 @@ bool option_add_target(struct options *options, const char *value, struct qmpsna
 bool option_set_backup_type(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->snapshot.backup_type = value;
-	if (!option_check_word(value, err))
-		return false;
-	if (strlen(value) > TYPE_MAX_BYTES || !text_is_clean(value))
-		return error_set(err, QMPSNAP_USAGE,
-			"the value is longer than %d bytes or no plain text", TYPE_MAX_BYTES);
-	return true;
+	return option_check_text(value, err);
 }
 
 bool option_set_rotation(struct options *options, const char *value, struct qmpsnap_error *err)

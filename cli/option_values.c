@@ -1,29 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/error.h"
 #include "base/names.h"
+#include "base/record_rules.h"
 #include "base/units.h"
 #include "cli/options.h"
 #include "cli/text.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { NAME_MAX_BYTES = 255 /* Glance's limit, for names and for the keys of properties */ };
-
-/* Fields of an image that qmpsnap or the service fills in (Glance's image schema, v2.15). */
-static const char *const image_fields[] = {"id", "name", "status", "size", "virtual_size",
-	"checksum", "os_hash_algo", "os_hash_value", "disk_format", "container_format",
-	"visibility", "owner", "protected", "tags", "min_disk", "min_ram", "created_at",
-	"updated_at", "file", "schema", "self", "direct_url", "locations", "stores"};
-
-static bool is_image_field(const char *key)
-{
-	for (size_t i = 0; i < sizeof(image_fields) / sizeof(image_fields[0]); i++) {
-		if (strcmp(image_fields[i], key) == 0)
-			return true;
-	}
-	return false;
-}
 
 bool option_check_word(const char *value, struct qmpsnap_error *err)
 {
@@ -32,18 +16,13 @@ bool option_check_word(const char *value, struct qmpsnap_error *err)
 	return true;
 }
 
-/* A text that goes into records of others. */
-static bool check_name(const char *value, struct qmpsnap_error *err)
+bool option_check_text(const char *value, struct qmpsnap_error *err)
 {
-	if (!option_check_word(value, err))
+	if (!option_check_word(value, err) || !record_check_name(value, err))
 		return false;
-	if (strlen(value) > NAME_MAX_BYTES)
-		return error_set(err, QMPSNAP_USAGE, "'%.32s...' is longer than %d bytes", value,
-			NAME_MAX_BYTES);
-	if (!text_is_clean(value))
-		return error_set(err, QMPSNAP_USAGE,
-			"the value has control characters in it or isn't UTF-8");
-	return true;
+	return text_is_clean(value) ||
+	       error_set(
+		       err, QMPSNAP_USAGE, "the value has control characters in it or isn't UTF-8");
 }
 
 bool option_append(const char ***list, size_t *n, const char *value, struct qmpsnap_error *err)
@@ -74,13 +53,13 @@ bool option_set_qmp(struct options *options, const char *value, struct qmpsnap_e
 bool option_set_name(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->snapshot.name = value;
-	return check_name(value, err);
+	return option_check_text(value, err);
 }
 
 bool option_set_guest_id(struct options *options, const char *value, struct qmpsnap_error *err)
 {
 	options->snapshot.guest_id = value;
-	return check_name(value, err);
+	return option_check_text(value, err);
 }
 
 bool option_set_to(struct options *options, const char *value, struct qmpsnap_error *err)
@@ -115,47 +94,33 @@ bool option_set_format(struct options *options, const char *value, struct qmpsna
 	return error_set(err, QMPSNAP_USAGE, "'%.64s' is none of qcow2, raw, vmdk, vdi", value);
 }
 
-static bool check_property(const char *value, size_t key_len, struct qmpsnap_error *err)
+/* Whether it may stand beside those that were given before. */
+static bool check_property(
+	const struct options *options, const char *text, const char *key, struct qmpsnap_error *err)
 {
-	char key[NAME_MAX_BYTES + 1];
+	const size_t front = strlen(key) + 1; /* with the '=' */
 
-	if (key_len == 0)
-		return error_set(err, QMPSNAP_USAGE, "'%.64s' has nothing before the '='", value);
-	if (key_len > NAME_MAX_BYTES)
-		return error_set(err, QMPSNAP_USAGE, "the key '%.32s...' is longer than %d bytes",
-			value, NAME_MAX_BYTES);
-	if (!text_is_clean(value))
-		return error_set(err, QMPSNAP_USAGE,
-			"the property has control characters in it or isn't UTF-8");
-	memcpy(key, value, key_len);
-	key[key_len] = '\0';
-	if (strncmp(key, "qmpsnap_", 8) == 0)
-		return error_set(
-			err, QMPSNAP_USAGE, "the key '%.64s': qmpsnap_* are set by qmpsnap", key);
-	if (is_image_field(key))
-		return error_set(
-			err, QMPSNAP_USAGE, "'%s' is a field of the image, not a property", key);
-	return true;
+	for (size_t i = 0; i < options->snapshot.n_properties; i++) {
+		if (strncmp(options->properties[i], text, front) == 0)
+			return error_set(
+				err, QMPSNAP_USAGE, "the key '%.64s' was given twice", key);
+	}
+	return text_is_clean(text) ||
+	       error_set(err, QMPSNAP_USAGE,
+		       "the property has control characters in it or isn't UTF-8");
 }
 
 bool option_add_property(struct options *options, const char *value, struct qmpsnap_error *err)
 {
-	const char *equals = strchr(value, '=');
+	const char *text;
+	char *key;
 
-	if (!equals) {
-		(void)error_set(err, QMPSNAP_USAGE, "'%.64s' has no '=' in it", value);
-		error_hint(err, "--property KEY=VALUE");
+	if (!record_parse_property(value, &key, &text, err))
 		return false;
-	}
-	const size_t key_len = (size_t)(equals - value);
-	if (!check_property(value, key_len, err))
-		return false;
-	for (size_t i = 0; i < options->snapshot.n_properties; i++) {
-		if (strncmp(options->properties[i], value, key_len + 1) == 0)
-			return error_set(err, QMPSNAP_USAGE, "the key '%.*s' was given twice",
-				(int)key_len, value);
-	}
-	if (!option_append(&options->properties, &options->snapshot.n_properties, value, err))
+	const bool good = check_property(options, value, key, err);
+	free(key);
+	if (!good ||
+		!option_append(&options->properties, &options->snapshot.n_properties, value, err))
 		return false;
 	options->snapshot.properties = options->properties;
 	return true;

@@ -2,6 +2,7 @@
 #include "cli/options.h"
 
 #include "base/error.h"
+#include "base/offline.h"
 #include "cli/option_table.h"
 
 #include <getopt.h>
@@ -211,25 +212,6 @@ static void parse_options(
 		note(first, &err);
 }
 
-/* An image file takes the place of a guest. */
-static bool check_offline(const struct options *options, struct qmpsnap_error *err)
-{
-	if (options->qmp_address) {
-		(void)error_set(err, QMPSNAP_USAGE, "--image and --qmp exclude each other");
-		error_hint(
-			err, "--image takes a file that no QEMU uses; --qmp takes a guest's disks");
-		return false;
-	}
-	if (!options->snapshot.image_format) {
-		(void)error_set(err, QMPSNAP_USAGE, "--image-format is missing");
-		error_hint(err,
-			"a format is never probed, since a guest can forge one: raw, qcow2, "
-			"vmdk, vdi, vhdx, ...");
-		return false;
-	}
-	return true;
-}
-
 static bool is_two_words(enum command command)
 {
 	return strchr(command_name(command), ' ') != NULL;
@@ -257,8 +239,8 @@ static bool parse_command(
 	}
 	if (err->code != QMPSNAP_OK)
 		return false;
-	if (options->snapshot.image_path)
-		return check_offline(options, err);
+	if (!offline_check_options(&options->snapshot, err))
+		return false;
 	if (options->snapshot.rotation && !options->snapshot.backup_type)
 		return error_set(err, QMPSNAP_USAGE,
 			"--rotation is for backups: --backup-type is "
@@ -266,6 +248,7 @@ static bool parse_command(
 	if (options->command == COMMAND_RECOVER && options->images.all && options->qmp_address)
 		return error_set(err, QMPSNAP_USAGE, "--all and --qmp exclude each other");
 	if (((IN_CONTROL | ON_IMAGES) & (1U << options->command)) == 0 && !options->qmp_address &&
+		!options->snapshot.image_path &&
 		!(options->command == COMMAND_RECOVER && options->images.all)) {
 		(void)error_set(err, QMPSNAP_USAGE, "--qmp is missing");
 		error_hint(err, "--qmp unix:PATH is the guest's QMP monitor; see 'qmpsnap help %s'",

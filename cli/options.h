@@ -101,6 +101,9 @@ option_set_fn option_set_guest, option_set_set, option_set_since, option_set_bef
 /* A value that isn't empty. */
 bool option_check_word(const char *value, struct qmpsnap_error *err);
 
+/* A plain text that goes into records of images, no longer than they take names. */
+bool option_check_text(const char *value, struct qmpsnap_error *err);
+
 /* The index of `value` among `n` words, or -1 and an error that lists them. */
 int option_choose(const char *value, const char *const *words, int n, struct qmpsnap_error *err);
 

@@ -178,7 +178,8 @@ struct qmpsnap_snapshot_options {
 	const char *qga_address; /* the guest agent's socket, or NULL */
 	enum qmpsnap_quiesce quiesce;
 	unsigned freeze_deadline_ms; /* 0: 10 s */
-	const char *image_path; /* no guest: the image file to take, with qmp_address NULL */
+	const char *image_path; /* no guest: the image file to take; what only a guest could follow
+				   (qmp_address, disks, method, qga_address, ...) is refused then */
 	const char *image_format; /* its format, never probed */
 	bool force_share; /* take it although somebody holds its lock */
 	enum qmpsnap_format format;

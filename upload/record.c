@@ -4,48 +4,18 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/names.h"
+#include "base/record_rules.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
-/* Glance's limits, both for columns of its database. */
-enum { KEY_BYTES = 255, NAME_BYTES = 255, VALUE_BYTES = 65535 };
-
-/* Members that Glance keeps itself (API v2.15), so that no property can have their names. */
-static const char *const taken[] = {"checksum", "container_format", "created_at", "deleted",
-	"deleted_at", "direct_url", "disk_format", "file", "id", "is_public", "locations",
-	"min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden", "owner",
-	"protected", "schema", "self", "size", "status", "stores", "tags", "updated_at",
-	"virtual_size", "visibility"};
-
-static bool is_taken(const char *key)
-{
-	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
-		if (strcmp(key, taken[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
 static bool check_property(const char *key, struct json_object *value, struct qmpsnap_error *err)
 {
-	if (is_taken(key))
-		return error_set(err, QMPSNAP_USAGE,
-			"the property '%s' has a meaning of its own in image records", key);
-	if (strncmp(key, "os_glance_", strlen("os_glance_")) == 0)
-		return error_set(err, QMPSNAP_USAGE,
-			"the property '%.64s': names in os_glance_ are the service's own", key);
-	if (key[0] == '\0' || strlen(key) > KEY_BYTES)
-		return error_set(err, QMPSNAP_USAGE,
-			"the property '%.64s': its name must have 1 to %d bytes", key, KEY_BYTES);
-	if (!json_object_is_type(value, json_type_string) ||
-		json_object_get_string_len(value) > VALUE_BYTES)
-		return error_set(err, QMPSNAP_USAGE,
-			"the property '%.64s' must be a string of at most %d bytes", key,
-			VALUE_BYTES);
-	return true;
+	if (!json_object_is_type(value, json_type_string))
+		return error_set(err, QMPSNAP_USAGE, "the property '%.64s' must be a string", key);
+	return record_check_property(key, json_object_get_string(value), err);
 }
 
 void record_use_id(struct json_object *record, const char *id)
@@ -58,11 +28,8 @@ struct json_object *record_new(const struct store_image_spec *spec, struct qmpsn
 {
 	struct json_object *record;
 
-	if (strlen(spec->name) > NAME_BYTES) {
-		error_set(err, QMPSNAP_USAGE, "the image name '%.64s...' is longer than %d bytes",
-			spec->name, NAME_BYTES);
+	if (!record_check_name(spec->name, err))
 		return NULL;
-	}
 	if (!(record = json_object_new_object())) {
 		error_no_memory(err);
 		return NULL;
@@ -141,8 +108,7 @@ static const char *const not_inherited[] = {"cache_in_nova", "bittorrent",
 
 static bool is_inherited(const char *key, const char *value)
 {
-	if (is_taken(key) || strncmp(key, "os_glance", strlen("os_glance")) == 0 ||
-		strncmp(key, "qmpsnap_", strlen("qmpsnap_")) == 0)
+	if (record_key_is_taken(key) || strncmp(key, "qmpsnap_", strlen("qmpsnap_")) == 0)
 		return false;
 	for (size_t i = 0; i < sizeof(not_inherited) / sizeof(not_inherited[0]); i++) {
 		if (strcmp(key, not_inherited[i]) == 0)
@@ -151,7 +117,7 @@ static bool is_inherited(const char *key, const char *value)
 	/* Glance doesn't take these as values. */
 	if (strcmp(key, "kernel_id") == 0 || strcmp(key, "ramdisk_id") == 0)
 		return value[0] && strcasecmp(value, "none") != 0;
-	return strlen(key) <= KEY_BYTES && strlen(value) <= VALUE_BYTES;
+	return strlen(key) <= RECORD_KEY_BYTES && strlen(value) <= RECORD_VALUE_BYTES;
 }
 
 void record_base(struct json_object *record, const char *base_id)

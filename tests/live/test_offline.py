@@ -161,6 +161,24 @@ class Refused(OfflineTest):
     def test_no_such_format(self):
         self.assert_refused(self.offline(self.make("a.raw", "raw"), "brick"), "brick", code=2)
 
+    def test_what_only_a_guest_can_follow(self):
+        path = self.make("a.raw", "raw")
+        for words in (("--method", "cold"), ("--flavour", "job"), ("--quiesce", "require"),
+                      ("--qga", "/a/b"), ("--disk", "vda"), ("--firmware",),
+                      ("--allow-plaintext",), ("--release-monitor",), ("--qmp", "/a/b")):
+            with self.subTest(words=words):
+                self.assert_refused(self.offline(path, "raw", *words), words[0], code=2)
+        self.assert_done(self.offline(path, "raw", "--method", "auto", "--flavour", "auto",
+                                      "--quiesce", "off", "--dry-run"))
+
+    def test_names_that_no_record_takes(self):
+        path = self.make("a.raw", "raw")
+        for words in (("--name", "n" * 256), ("--property", "os_hidden=1"),
+                      ("--guest-id", "g" * 255)):
+            with self.subTest(words=words[0]):
+                self.assert_refused(self.offline(path, "raw", *words), code=2)
+                self.assert_refused(self.offline(path, "raw", *words, "--dry-run"), code=2)
+
     def test_backing_file_is_missing(self):
         self.make("base.raw", "raw")
         path = self.make("top.qcow2", backing="base.raw", backing_format="raw")

@@ -13,7 +13,7 @@ import unittest
 
 import tool
 from lab import MIB, Disk
-from test_failures import REFUSED, STORE, FailureTest
+from test_failures import REFUSED, STORE, USAGE, FailureTest
 
 ONLY_LOOKS = re.compile(
     r"(query-|x-debug-query-|device-list-properties|qom-list|qom-get|qmp_capabilities)")
@@ -111,6 +111,15 @@ class Preflight(FailureTest):
         folder = self.full_folder()
         error = self.refused(STORE, store=f"dir:{folder}/images")
         self.assertIn(str(folder), error)
+
+    def test_name_too_long_for_a_record(self):
+        trace = ("-trace", "handle_qmp_command")
+        name = "n" * 240
+        self.traced = self.guest(Disk(MIB), name=name, options=trace)
+        for more in ((), ("--dry-run",)):
+            self.assertIn("longer than 255 bytes", self.refused(USAGE, *more))
+        self.traced = self.guest(Disk(MIB), Disk(MIB), options=trace)
+        self.assertIn("longer than 255 bytes", self.refused(USAGE, "--name", "n" * 254))
 
     def test_too_large(self):
         self.traced = self.guest(options=(

@@ -221,14 +221,26 @@ static const struct {
 	{"snapshot --qmp ./a --guest-id \xff",
 		"--guest-id: the value has control characters in it or isn't UTF-8"},
 	{"snapshot --qmp ./a --format vhd", "--format: 'vhd' is none of qcow2, raw, vmdk, vdi"},
-	{"snapshot --qmp ./a --property x", "--property: 'x' has no '=' in it"},
-	{"snapshot --qmp ./a --property =x", "--property: '=x' has nothing before the '='"},
+	{"snapshot --qmp ./a --property x", "--property: the property 'x' has no '=' in it"},
+	{"snapshot --qmp ./a --property =x",
+		"--property: the property '': its name must have 1 to 255 bytes"},
 	{"snapshot --qmp ./a --property a=1 --property a=2",
 		"--property: the key 'a' was given twice"},
 	{"snapshot --qmp ./a --property size=1",
 		"--property: 'size' is a field of the image, not a property"},
+	{"snapshot --qmp ./a --property os_hidden=1",
+		"--property: 'os_hidden' is a field of the image, not a property"},
+	{"snapshot --qmp ./a --property os_glance_x=1",
+		"--property: 'os_glance_x' is a field of the image, not a property"},
 	{"snapshot --qmp ./a --property qmpsnap_run=1",
-		"--property: the key 'qmpsnap_run': qmpsnap_* are set by qmpsnap"},
+		"--property: the property 'qmpsnap_run': qmpsnap_* are set by qmpsnap"},
+	{"snapshot --image ./a", "--image-format is missing"},
+	{"snapshot --image ./a --image-format raw --method cold",
+		"--image and --method exclude each other"},
+	{"snapshot --image ./a --image-format raw --rotation 1",
+		"--rotation is for backups: --backup-type is missing"},
+	{"snapshot --qmp ./a --image-format raw", "--image-format is for --image alone"},
+	{"snapshot --qmp ./a --force-share", "--force-share is for --image alone"},
 	{"snapshot --qmp ./a --speed fast", "--speed: 'fast' is no rate"},
 	{"snapshot --qmp ./a --speed 0", "--speed: '0' is no rate"},
 	{"snapshot --qmp ./a --speed -1", "--speed: '-1' is no rate"},
@@ -262,7 +274,7 @@ START_TEST(limits_lengths)
 	key[256] = '\0';
 	(void)snprintf(line, sizeof(line), "snapshot --qmp ./a --property %s=v", key);
 	ck_assert(!parse(&o, line, &err));
-	ck_assert_ptr_nonnull(strstr(err.message, "is longer than 255 bytes"));
+	ck_assert_ptr_nonnull(strstr(err.message, "its name must have 1 to 255 bytes"));
 	options_free(&o);
 	(void)snprintf(line, sizeof(line), "snapshot --qmp ./a --name %s", key);
 	ck_assert(!parse(&o, line, &err));
