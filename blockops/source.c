@@ -124,6 +124,15 @@ bool source_finish(struct source *source, struct json_object *node, struct qmpsn
 	return source->bare_name || error_no_memory(err);
 }
 
+bool source_is_raw_device(const struct source *source)
+{
+	const char *driver = json_string(source->node, "driver");
+	struct stat st;
+
+	return driver && strcmp(driver, "raw") == 0 && fstat(source->fds[0], &st) == 0 &&
+	       S_ISBLK(st.st_mode);
+}
+
 uint64_t source_allocated_bytes(const struct source *source)
 {
 	uint64_t sum = 0;

@@ -50,6 +50,9 @@ struct source *source_of_node(const struct source_graph *graph, const char *node
 struct source *source_of_file(
 	const char *path, const char *format, bool force_share, struct qmpsnap_error *err);
 
+/* Whether it is a block device of the host as it is, without an image format on it. */
+bool source_is_raw_device(const struct source *source);
+
 /* What its files take on the host; UINT64_MAX where that isn't known. */
 uint64_t source_allocated_bytes(const struct source *source);
 

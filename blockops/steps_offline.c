@@ -58,6 +58,7 @@ static bool make_plan(
 	const struct guest_disk file = {.id = s->guest_name,
 		.qom_path = "",
 		.node = "",
+		.block_device = source_is_raw_device(s->disks[0].source),
 		.virtual_size_bytes = (uint64_t)json_int(info, "virtual-size", 0)};
 	if (!plan_take_disk(&s->disks[0], &file, err))
 		return false;

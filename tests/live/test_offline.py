@@ -122,6 +122,18 @@ class Images(OfflineTest):
                        check=True, stdin=subprocess.DEVNULL)
         self.check(disk.path, "raw")
 
+    def test_block_device_is_raw_unless_asked_otherwise(self):
+        disk = self.loop_disk(8 * MIB)
+        self.assert_done(self.offline(disk.path, "raw"))
+        image, = self.published()
+        self.assertEqual(image.suffix, ".raw")
+        images.assert_same(image, "raw", disk.path, "raw")
+        shutil.rmtree(self.store)
+        images.qemu_img("create", "-q", "-f", "qcow2", disk.path, 4 * MIB)
+        self.assert_done(self.offline(disk.path, "qcow2"))
+        image, = self.published()
+        self.assertEqual(image.suffix, ".qcow2")
+
     def test_named_after_the_file(self):
         path = self.make("web server.old.qcow2")
         started = self.offline(path, "qcow2")
