@@ -207,6 +207,7 @@ struct qmpsnap_snapshot {
 	int listen_fd;
 	unsigned retake_ms; /* the back-off of taking a released or lost monitor again */
 	bool stopped; /* our `stop` may stand without its `cont` */
+	bool log_held; /* meanwhile */
 	bool continuing; /* our `cont` was sent */
 	bool reset_in_pause; /* by others; it is continued all the same */
 	unsigned n_refusals; /* of QEMU to continue the guest, in the undo */
@@ -328,6 +329,9 @@ bool snapshot_qemu_is_gone(const struct qmpsnap_snapshot *s);
  */
 bool snapshot_qemu_has_ended(const struct qmpsnap_snapshot *s);
 bool snapshot_qemu_lives(const struct qmpsnap_snapshot *s);
+
+/* Tells the debug lines that were held back since the `stop`, if they were. */
+void snapshot_release_log(struct qmpsnap_snapshot *s);
 
 /* Frees it and all it owns, the struct itself once the timer's handle is closed. */
 void snapshot_free(struct qmpsnap_snapshot *s);

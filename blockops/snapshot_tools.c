@@ -259,8 +259,16 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(handle->data);
 }
 
+void snapshot_release_log(struct qmpsnap_snapshot *s)
+{
+	if (s->log_held)
+		log_release();
+	s->log_held = false;
+}
+
 void snapshot_free(struct qmpsnap_snapshot *s)
 {
+	snapshot_release_log(s);
 	speed_close(s);
 	deadlines_end(s);
 	for (size_t i = 0; i < s->n_disks; i++)

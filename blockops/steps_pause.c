@@ -70,6 +70,9 @@ static void on_status_before(
 	}
 	struct qmp_request *stop = s->stop_request;
 	s->stop_request = NULL;
+	if (!s->table->holds)
+		log_hold();
+	s->log_held = !s->table->holds;
 	s->stopped = true; /* before the answer: a lost answer is undone too */
 	s->stopped_ns = uv_hrtime();
 	qmp_send(s->qmp, stop,
@@ -102,6 +105,7 @@ void pause_over(struct qmpsnap_snapshot *s)
 	s->stopped = false;
 	record_running(s);
 	s->result.stopped_ms += (double)(uv_hrtime() - s->stopped_ns) / 1e6;
+	snapshot_release_log(s);
 }
 
 /* ---- What others do meanwhile ---- */

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What others do to the guest between the plan and the end of the instant: their run state stays,
 and no image is published that isn't of one instant."""
+import datetime
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -123,6 +125,25 @@ class Refused(OthersTest):
         self.assertIn("cont", relay.passed)
         self.assert_nothing_left(guest, before)
         self.assert_no_image(guest)
+
+
+class Quiet(OthersTest):
+    def test_traffic_of_the_pause_is_told_after_it(self):
+        self.needs_filter()  # the job flavour doesn't stop the guest
+        guest = self.two_disks()
+        relay = Relay(guest, {"stop": 1.5})
+        self.addCleanup(relay.close)
+        guest.address = relay.address
+        started = guest.snapshot("-vv")
+        self.assert_done(started)
+        times = {}
+        for event in started.events:
+            sent = event["event"] == "log" and re.search(r'-> .*"execute": ?"(stop|cont)"',
+                                                         event["message"])
+            if sent:
+                times[sent[1]] = datetime.datetime.fromisoformat(event["time"])
+        self.assertLess(times["cont"] - times["stop"], datetime.timedelta(seconds=1))
+        self.assertGreater(started.result["stopped_ms"], 1500)
 
 
 class SlowStop(OthersTest):

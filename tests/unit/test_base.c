@@ -357,6 +357,40 @@ START_TEST(lines_up_to_the_level_reach_the_sink)
 }
 END_TEST
 
+static char heard[20000];
+
+static void hear(enum qmpsnap_log_level level, const char *message, void *data)
+{
+	(void)level, (void)data;
+	(void)snprintf(heard + strlen(heard), sizeof(heard) - strlen(heard), "%s.", message);
+}
+
+START_TEST(debug_lines_are_held_back)
+{
+	qmpsnap_log_to(QMPSNAP_LOG_DEBUG, hear, NULL);
+	log_hold();
+	log_hold();
+	log_line(QMPSNAP_LOG_DEBUG, "b");
+	log_line(QMPSNAP_LOG_WARNING, "a");
+	ck_assert_str_eq(heard, "a.");
+	log_release();
+	ck_assert_str_eq(heard, "a.");
+	log_release();
+	ck_assert_str_eq(heard, "a.b.");
+	log_line(QMPSNAP_LOG_DEBUG, "c");
+	ck_assert_str_eq(heard, "a.b.c.");
+
+	heard[0] = '\0';
+	log_hold();
+	for (int i = 0; i < 70; i++)
+		log_line(QMPSNAP_LOG_DEBUG, "%d", i);
+	ck_assert_str_eq(heard, "");
+	log_release();
+	ck_assert_ptr_nonnull(strstr(heard, ".63.(and 6 more lines)."));
+	qmpsnap_log_to(QMPSNAP_LOG_INFO, NULL, NULL);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("base");
@@ -380,6 +414,7 @@ static Suite *suite(void)
 	tcase_add_test(t, values_are_written);
 	tcase_add_test(t, json_is_whole_or_has_no_text);
 	tcase_add_test(t, lines_up_to_the_level_reach_the_sink);
+	tcase_add_test(t, debug_lines_are_held_back);
 	suite_add_tcase(s, t);
 	return s;
 }
