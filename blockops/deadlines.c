@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "blockops/record.h"
+#include "blockops/rotate.h"
 
 #include <stdlib.h>
 
@@ -22,7 +23,15 @@ static uint64_t ms_since(uint64_t ns)
 
 static const char *step_name(const struct qmpsnap_snapshot *s)
 {
+	if (s->rotating.then)
+		return "rotation";
 	return s->flow.at < s->flow.n_steps ? s->flow.steps[s->flow.at].name : "publish";
+}
+
+static void give_up(struct qmpsnap_snapshot *s, const struct qmpsnap_error *why)
+{
+	flow_cancel(&s->flow, why);
+	rotate_stop(s, why);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -41,13 +50,13 @@ static void on_tick(uv_timer_t *timer)
 			"the snapshot wasn't done within its deadline of %s; it was in its step %s",
 			time, step_name(s));
 		error_hint(&err, "--deadline gives it more time");
-		flow_cancel(&s->flow, &err);
+		give_up(s, &err);
 	} else if (d->stall_ms && ms_since(d->moved_ns) >= d->stall_ms) {
 		units_format_duration(time, d->stall_ms);
 		error_set(&err, QMPSNAP_DEADLINE, "no progress for %s, in the step %s", time,
 			step_name(s));
 		error_hint(&err, "--stall-timeout says how long it may stand still");
-		flow_cancel(&s->flow, &err);
+		give_up(s, &err);
 	}
 }
 

@@ -144,19 +144,35 @@ bool rotate_check_guest(const struct qmpsnap_snapshot *s, struct qmpsnap_error *
 
 /* ---- Doing it ----------------------------------------------------------------------------- */
 
-static void end(struct qmpsnap_snapshot *s)
-{
-	(void)json_object_put(s->rotating.doomed);
-	s->rotating.doomed = NULL;
-	s->rotating.then(s);
-}
-
 static void warn(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
 {
 	char text[700];
 
 	(void)snprintf(text, sizeof(text), "rotation of backups: %s", err->message);
 	snapshot_tell(s, QMPSNAP_EVENT_WARNING, text);
+}
+
+static bool is_stopped(const struct qmpsnap_snapshot *s)
+{
+	return s->rotating.stopped.code != QMPSNAP_OK;
+}
+
+static void end(struct qmpsnap_snapshot *s)
+{
+	if (is_stopped(s))
+		warn(s, &s->rotating.stopped);
+	(void)json_object_put(s->rotating.doomed);
+	s->rotating.doomed = NULL;
+	s->rotating.then(s);
+}
+
+/* A call that was stopped says no more than that. */
+static void take_error(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	s->rotating.call = NULL;
+	deadlines_moved(s);
+	if (err && !is_stopped(s))
+		warn(s, err);
 }
 
 static void remove_next(struct qmpsnap_snapshot *s);
@@ -167,10 +183,8 @@ static void removed(const struct qmpsnap_error *err, void *data)
 	struct json_object *record =
 		json_object_array_get_idx(s->rotating.doomed, s->rotating.at++);
 
-	s->rotating.call = NULL;
-	if (err)
-		warn(s, err);
-	else
+	take_error(s, err);
+	if (!err)
 		log_line(QMPSNAP_LOG_INFO, "rotation: deleted %s of %s",
 			json_string(record, "location"), shelf_time(record));
 	remove_next(s);
@@ -181,7 +195,7 @@ static void remove_next(struct qmpsnap_snapshot *s)
 	struct json_object *record = json_object_array_get_idx(s->rotating.doomed, s->rotating.at);
 	struct qmpsnap_error err;
 
-	if (!record || s->rotating.stopped) {
+	if (!record || is_stopped(s)) {
 		end(s);
 		return;
 	}
@@ -207,17 +221,15 @@ static void listed(const struct qmpsnap_error *err, struct json_object *records,
 	const struct rotation rotation = rotation_of(s);
 	struct qmpsnap_error mine;
 
-	s->rotating.call = NULL;
 	if (!err && !(s->rotating.doomed = rotate_choose(records, &rotation))) {
 		error_no_memory(&mine);
 		err = &mine;
 	}
-	if (err) {
-		warn(s, err);
+	take_error(s, err);
+	if (err)
 		end(s);
-		return;
-	}
-	remove_next(s);
+	else
+		remove_next(s);
 }
 
 void rotate_start(struct qmpsnap_snapshot *s, void (*then)(struct qmpsnap_snapshot *s))
@@ -227,6 +239,10 @@ void rotate_start(struct qmpsnap_snapshot *s, void (*then)(struct qmpsnap_snapsh
 	struct qmpsnap_error err;
 
 	s->rotating.then = then;
+	if (is_stopped(s)) {
+		end(s);
+		return;
+	}
 	s->rotating.call = s->store->ops->shelf->list(s->store, &filter, listed, s, &err);
 	if (s->rotating.call)
 		return;
@@ -234,9 +250,11 @@ void rotate_start(struct qmpsnap_snapshot *s, void (*then)(struct qmpsnap_snapsh
 	end(s);
 }
 
-void rotate_stop(struct qmpsnap_snapshot *s)
+void rotate_stop(struct qmpsnap_snapshot *s, const struct qmpsnap_error *why)
 {
-	s->rotating.stopped = true;
+	if (is_stopped(s))
+		return;
+	s->rotating.stopped = *why;
 	if (s->rotating.call)
 		s->rotating.call->ops->stop(s->rotating.call);
 }

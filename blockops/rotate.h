@@ -36,7 +36,8 @@ bool rotate_check_guest(const struct qmpsnap_snapshot *s, struct qmpsnap_error *
 /* Lists and deletes; `then` follows, later.  What fails is told as warnings. */
 void rotate_start(struct qmpsnap_snapshot *s, void (*then)(struct qmpsnap_snapshot *s));
 
-/* No more is deleted; `then` follows soon.  No effect when it isn't under way. */
-void rotate_stop(struct qmpsnap_snapshot *s);
+/* No more is deleted, and that is told as a warning with `why`; `then` follows soon.  Before
+ * rotate_start() it has that end at once.  The first reason counts. */
+void rotate_stop(struct qmpsnap_snapshot *s, const struct qmpsnap_error *why);
 
 #endif

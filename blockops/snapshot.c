@@ -148,7 +148,7 @@ void qmpsnap_snapshot_cancel_saying(
 
 	error_set(&err, code, "%s", message);
 	flow_cancel(&snapshot->flow, &err);
-	rotate_stop(snapshot);
+	rotate_stop(snapshot, &err);
 }
 
 void qmpsnap_snapshot_cancel(struct qmpsnap_snapshot *snapshot, enum qmpsnap_code code)

@@ -279,8 +279,8 @@ struct qmpsnap_snapshot {
 		struct json_object *doomed;
 		size_t at;
 		struct shelf_call *call;
-		bool stopped;
-		void (*then)(struct qmpsnap_snapshot *s);
+		struct qmpsnap_error stopped; /* why */
+		void (*then)(struct qmpsnap_snapshot *s); /* NULL: not under way */
 	} rotating;
 
 	/* Uploads under way. */

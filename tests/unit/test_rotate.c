@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
+#include "base/store.h"
 #include "blockops/rotate.h"
+#include "blockops/snapshot.h"
+#include "fixture.h"
 #include "suite.h"
 
 #include <stdio.h>
@@ -183,6 +186,100 @@ START_TEST(test_by_name)
 }
 END_TEST
 
+/* ---- Under way, in a store that doesn't answer -------------------------------------------- */
+
+static struct shelf_call call;
+static shelf_listed_fn *listed;
+static char warning[700];
+static bool over;
+
+static struct shelf_call *list(struct qmpsnap_store *store, const struct shelf_filter *filter,
+	shelf_listed_fn *done, void *data, struct qmpsnap_error *err)
+{
+	(void)store;
+	(void)filter;
+	(void)data;
+	(void)err;
+	listed = done;
+	return &call;
+}
+
+static struct qmpsnap_snapshot *under_way;
+
+static void stop(struct shelf_call *stopped)
+{
+	const struct qmpsnap_error err = {.code = QMPSNAP_STORE, .message = "stopped"};
+
+	ck_assert_ptr_eq(stopped, &call);
+	listed(&err, NULL, under_way);
+}
+
+static const struct shelf_ops shelf = {.list = list, .stop = stop};
+static const struct store_ops ops = {.shelf = &shelf};
+static struct qmpsnap_store store = {.ops = &ops};
+
+static void on_event(const struct qmpsnap_event *event, void *data)
+{
+	(void)data;
+	ck_assert_int_eq(event->kind, QMPSNAP_EVENT_WARNING);
+	ck_assert_str_eq(warning, "");
+	(void)snprintf(warning, sizeof(warning), "%s", event->text);
+}
+
+static void then(struct qmpsnap_snapshot *s)
+{
+	over = true;
+	snapshot_free(s);
+}
+
+static void begin(void)
+{
+	loop_setup();
+	under_way = snapshot_new(&loop);
+	ck_assert_ptr_nonnull(under_way);
+	under_way->store = &store;
+	under_way->event = on_event;
+	call.ops = &shelf;
+	warning[0] = '\0';
+	over = false;
+}
+
+static void run(void)
+{
+	while (!over)
+		ck_assert_int_ne(uv_run(&loop, UV_RUN_ONCE), 0);
+	loop_teardown();
+}
+
+/* Of the whole snapshot, and of progress. */
+START_TEST(test_its_deadlines)
+{
+	begin();
+	if (_i == 0)
+		under_way->deadlines.whole_ms = 300;
+	else
+		under_way->deadlines.stall_ms = 300;
+	deadlines_begin(under_way);
+	rotate_start(under_way, then);
+	run();
+	ck_assert_msg(strstr(warning, _i == 0 ? "deadline of" : "no progress for"), "%s", warning);
+	ck_assert_msg(strstr(warning, "step rotation"), "%s", warning);
+}
+END_TEST
+
+/* As a snapshot was being undone that did well. */
+START_TEST(test_stopped_before)
+{
+	const struct qmpsnap_error why = {.code = QMPSNAP_INTERRUPTED, .message = "given up"};
+
+	begin();
+	rotate_stop(under_way, &why);
+	rotate_start(under_way, then);
+	run();
+	ck_assert_str_eq(warning, "rotation of backups: given up");
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("rotate");
@@ -196,6 +293,8 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_copies_do_not_count);
 	tcase_add_test(tcase, test_newest);
 	tcase_add_test(tcase, test_by_name);
+	tcase_add_loop_test(tcase, test_its_deadlines, 0, 2);
+	tcase_add_test(tcase, test_stopped_before);
 	suite_add_tcase(s, tcase);
 	return s;
 }
