@@ -78,11 +78,7 @@ static bool sleeps(const struct guest *guest, const struct guest_disk *disk)
  * nor on 7.2.22, 10.0.13 and 11.1.3 (0 of 12 each).  We stop it for the sake of several disks. */
 static bool mirror_ends_in_pause(const struct guest *guest, const struct guest_disk *disk)
 {
-	size_t writable = 0;
-
-	for (size_t i = 0; i < guest->n_disks; i++)
-		writable += guest->disks[i].inserted && !guest->disks[i].read_only;
-	return disk->iothread && writable > 1 && is_in_state(guest, "running") &&
+	return disk->iothread && is_in_state(guest, "running") &&
 	       (guest->major < 7 || (guest->major == 7 && guest->minor < 2));
 }
 
@@ -97,6 +93,7 @@ enum {
 	JOB = 1 << METHOD_JOB,
 	MIRROR = 1 << METHOD_MIRROR,
 	COLD = 1 << METHOD_COLD,
+	OF_SEVERAL = 1 << N_METHODS, /* only where the disk isn't taken alone */
 };
 
 static const struct {
@@ -110,7 +107,7 @@ static const struct {
 	{JOB, nbd_in_iothread,
 		"it is served by an iothread, and on this QEMU build an NBD client that leaves can "
 		"kill the guest"},
-	{MIRROR, mirror_ends_in_pause,
+	{MIRROR | OF_SEVERAL, mirror_ends_in_pause,
 		"it is served by an iothread, and this QEMU build dies of a mirror that ends while "
 		"the guest is stopped, as it is for several disks"},
 	{COLD, never_ran,
@@ -118,13 +115,27 @@ static const struct {
 	{COLD, sleeps, "the guest sleeps, so its files may lack what QEMU has in its caches"},
 };
 
-const char *danger_of(enum method method, const struct guest *guest, const struct guest_disk *disk)
+static const char *find(enum method method, unsigned of_several, const struct guest *guest,
+	const struct guest_disk *disk)
 {
 	for (size_t i = 0; i < sizeof(dangers) / sizeof(dangers[0]); i++) {
-		if ((dangers[i].methods & 1U << method) && dangers[i].threatens(guest, disk))
+		if ((dangers[i].methods & 1U << method) &&
+			(dangers[i].methods & OF_SEVERAL) == of_several &&
+			dangers[i].threatens(guest, disk))
 			return dangers[i].why;
 	}
 	return NULL;
+}
+
+const char *danger_of(enum method method, const struct guest *guest, const struct guest_disk *disk)
+{
+	return find(method, 0, guest, disk);
+}
+
+const char *danger_of_several(
+	enum method method, const struct guest *guest, const struct guest_disk *disk)
+{
+	return find(method, OF_SEVERAL, guest, disk);
 }
 
 bool danger_of_wide_reads(const struct guest *guest)

@@ -13,6 +13,10 @@
  * known against it. */
 const char *danger_of(enum method method, const struct guest *guest, const struct guest_disk *disk);
 
+/* And why not on this one together with others, in one snapshot. */
+const char *danger_of_several(
+	enum method method, const struct guest *guest, const struct guest_disk *disk);
+
 /* Whether reads over several clusters of a snapshot-access view of this QEMU may bring the disk as
  * it is now, and its extent map tell of it.
  *

@@ -2,6 +2,7 @@
 #include "blockops/decide.h"
 
 #include "blockops/cluster_map.h"
+#include "blockops/dangers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -86,6 +87,8 @@ static bool takes_all(enum method method, const struct guest *guest,
 		return false;
 	}
 	for (size_t i = 0; i < n_disks; i++) {
+		const char *danger =
+			n_disks > 1 ? danger_of_several(method, guest, disks[i]) : NULL;
 		obstacle->disk = disks[i];
 		if (!method_takes(method, guest, disks[i], request->allow_plaintext, obstacle->why))
 			return false;
@@ -93,6 +96,10 @@ static bool takes_all(enum method method, const struct guest *guest,
 			(void)snprintf(obstacle->why, sizeof(obstacle->why),
 				"it is larger than 16 TiB, and such copies are only made with "
 				"--format raw");
+			return false;
+		}
+		if (danger) {
+			(void)snprintf(obstacle->why, sizeof(obstacle->why), "%s", danger);
 			return false;
 		}
 	}

@@ -55,6 +55,7 @@ static void look_at_disk(const struct guest *guest, const struct guest_disk *dis
 	for (enum method m = 0; m < N_METHODS; m++) {
 		(void)method_takes(m, guest, disk, false, reason);
 		(void)danger_of(m, guest, disk);
+		(void)danger_of_several(m, guest, disk);
 	}
 	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
 		const struct method_request request = {

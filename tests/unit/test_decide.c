@@ -78,6 +78,8 @@ static struct guest_disk make_disk(char kind)
 	case 'n': /* no device's */
 		disk.qom_path = NULL;
 		break;
+	case 'w': /* of the guest, and not chosen */
+		break;
 	default:
 		ck_assert_int_eq(kind, 'v');
 	}
@@ -122,6 +124,15 @@ static const struct {
 	{DEBIAN_12, "i", .request.flavour = "filter", REFUSES("iothread")},
 	{DEBIAN_12, "i", .request.flavour = "job", REFUSES("iothread")},
 	{DEBIAN_12, "i", .request.method = "backup", TAKES(METHOD_BACKUP, "asked for")},
+
+	/* jobs that would end while the guest stands still; 'w' is a disk that isn't chosen */
+	{DEBIAN_11, "iv", .request.method = "mirror", REFUSES("ends while the guest is stopped")},
+	{DEBIAN_11, "i", .request.method = "mirror", TAKES(METHOD_MIRROR, "asked for")},
+	{DEBIAN_11, "iw", .request.method = "mirror", TAKES(METHOD_MIRROR, "asked for")},
+	{DEBIAN_11, "vv", .request.method = "mirror", TAKES(METHOD_MIRROR, "asked for")},
+	{DEBIAN_11, "iv", .status = "paused", .request.method = "mirror",
+		TAKES(METHOD_MIRROR, "asked for")},
+	{DEBIAN_12, "iv", .request.method = "mirror", TAKES(METHOD_MIRROR, "asked for")},
 
 	/* by name: that one, or a refusal */
 	{DEBIAN_12, "v", .request.method = "stream", TAKES(METHOD_FILTER, "")},
@@ -191,13 +202,15 @@ START_TEST(test_row)
 {
 	struct guest_disk disks[4];
 	const struct guest_disk *chosen[4];
-	const size_t n = strlen(rows[_i].disks);
+	const size_t n = strcspn(rows[_i].disks, "w");
 	struct decision decision = {0};
 	struct qmpsnap_error err = {0};
 	struct guest guest;
 
 	make_guest(&guest, rows[_i].build, rows[_i].status);
-	for (size_t i = 0; i < n; i++) {
+	guest.disks = disks;
+	guest.n_disks = strlen(rows[_i].disks);
+	for (size_t i = 0; i < guest.n_disks; i++) {
 		disks[i] = make_disk(rows[_i].disks[i]);
 		chosen[i] = &disks[i];
 	}
