@@ -12,6 +12,7 @@ enum { LOOK_MS = 50 };
 struct room_watch {
 	uv_timer_t timer;
 	struct room_watch_options options;
+	blkcnt_t seen_blocks;
 };
 
 /* What lies allocated behind its end is the file system's own, and goes when the file is closed. */
@@ -55,11 +56,22 @@ bool room_watch_fits(const struct room_watch *watch, struct qmpsnap_error *err)
 	return true;
 }
 
+static void tell_growth(struct room_watch *watch)
+{
+	struct stat st;
+
+	if (fstat(watch->options.fd, &st) < 0 || st.st_blocks <= watch->seen_blocks)
+		return;
+	watch->seen_blocks = st.st_blocks;
+	watch->options.grew(watch->options.data);
+}
+
 static void on_look(uv_timer_t *timer)
 {
 	struct room_watch *watch = timer->data;
 	struct qmpsnap_error err;
 
+	tell_growth(watch);
 	if (room_watch_fits(watch, &err))
 		return;
 	uv_timer_stop(timer);

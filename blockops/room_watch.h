@@ -20,6 +20,7 @@ struct room_watch_options {
 	uint64_t most_bytes; /* that it may take; a sparse file's holes don't count */
 	uint64_t keep_free_bytes; /* for others than root, on its file system */
 	const char *disk, *folder; /* for messages; the caller's, as long */
+	void (*grew)(void *data); /* since the last look */
 	room_watch_fn *full;
 	void *data;
 };

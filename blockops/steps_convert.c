@@ -185,6 +185,12 @@ static void on_full(const struct qmpsnap_error *err, void *data)
 		disk_done(s, err);
 }
 
+/* qemu-img tells of whole percents, and one of a large disk can take longer than a stall may. */
+static void on_grew(void *data)
+{
+	deadlines_moved(data);
+}
+
 /* What is left of the room beside the other disks' copies. */
 static uint64_t left_bytes(const struct qmpsnap_snapshot *s, const struct snapshot_disk *d)
 {
@@ -203,6 +209,7 @@ static bool watch_room(struct snapshot_disk *d, uint64_t most_bytes, struct qmps
 		.keep_free_bytes = scratch_file_kept_bytes(d),
 		.disk = d->label,
 		.folder = scratch_file_folder(s),
+		.grew = on_grew,
 		.full = on_full,
 		.data = s};
 

@@ -14,7 +14,7 @@
 
 static int fd;
 static struct qmpsnap_error last;
-static unsigned n_full;
+static unsigned n_full, n_grown;
 static struct room_watch *watch;
 
 static void setup(void)
@@ -25,7 +25,7 @@ static void setup(void)
 	fd = mkstemp(path);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(unlink(path), 0);
-	n_full = 0;
+	n_full = n_grown = 0;
 	watch = NULL;
 }
 
@@ -49,6 +49,12 @@ static void on_full(const struct qmpsnap_error *err, void *data)
 	last = *err;
 }
 
+static void on_grew(void *data)
+{
+	ck_assert_ptr_eq(data, &fd);
+	n_grown++;
+}
+
 static void start(uint64_t most_bytes, uint64_t keep_free_bytes)
 {
 	struct qmpsnap_error err;
@@ -57,6 +63,7 @@ static void start(uint64_t most_bytes, uint64_t keep_free_bytes)
 		.keep_free_bytes = keep_free_bytes,
 		.disk = "vda",
 		.folder = "/scratch",
+		.grew = on_grew,
 		.full = on_full,
 		.data = &fd};
 
@@ -103,6 +110,25 @@ START_TEST(tells_once_of_a_file_that_grew)
 	ck_assert_str_eq(
 		last.message, "disk vda: its copy needs more than the 2.0 MiB left for it");
 	ck_assert_ptr_nonnull(strstr(last.hint, "--scratch-limit"));
+}
+END_TEST
+
+START_TEST(tells_of_growth_and_of_nothing_else)
+{
+	start((uint64_t)(64 * MIB), 0);
+	run_for_a_while();
+	ck_assert_uint_eq(n_grown, 0);
+	write_bytes(0, MIB);
+	run_for_a_while();
+	ck_assert_uint_eq(n_grown, 1);
+	write_bytes(0, MIB); /* again */
+	ck_assert_int_eq(ftruncate(fd, 32 * MIB), 0);
+	run_for_a_while();
+	ck_assert_uint_eq(n_grown, 1);
+	write_bytes(16 * MIB, MIB);
+	run_for_a_while();
+	ck_assert_uint_eq(n_grown, 2);
+	ck_assert_uint_eq(n_full, 0);
 }
 END_TEST
 
@@ -160,6 +186,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_set_timeout(c, 30);
 	tcase_add_test(c, tells_once_of_a_file_that_grew);
+	tcase_add_test(c, tells_of_growth_and_of_nothing_else);
 	tcase_add_test(c, holes_take_nothing);
 	tcase_add_test(c, what_lies_behind_the_end_does_not_count);
 	tcase_add_test(c, tells_of_a_full_file_system);
