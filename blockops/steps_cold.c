@@ -28,6 +28,19 @@ static void say_resumed(struct qmpsnap_error *err)
 	error_hint(err, "run it again");
 }
 
+/* Nothing of ours is in QEMU that would keep it from migrating, and it takes our stop along. */
+static void say_migrated(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	error_set(err, QMPSNAP_QEMU,
+		"the guest was migrated away while its disks were being copied, so the copy may "
+		"hold what was written elsewhere since");
+	if (s->stopped)
+		error_hint(err, "it has arrived as it was here, stopped for the copy: send cont to "
+				"its QEMU at the destination, then run it again there");
+	else
+		error_hint(err, "run it again at its destination");
+}
+
 /* Only while the guest stands still is the copy one instant.  A reset changes nothing on its disks:
  * the devices have no request under way by then, and the guest that starts anew doesn't run yet. */
 static bool stands_still(const struct qmpsnap_snapshot *s, const char *status)
@@ -38,15 +51,27 @@ static bool stands_still(const struct qmpsnap_snapshot *s, const char *status)
 	       (strcmp(status, s->guest.status) == 0 || guest_status_is_reset(status));
 }
 
+static bool check_still(
+	const struct qmpsnap_snapshot *s, struct json_object *result, struct qmpsnap_error *err)
+{
+	const char *status = json_string(result, "status");
+
+	if (stands_still(s, status))
+		return true;
+	if (guest_status_is_migrated(status))
+		say_migrated(s, err);
+	else
+		say_resumed(err);
+	return false;
+}
+
 static void on_status_after(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 	struct qmpsnap_error mine;
 
-	if (!err && !flow_failed(&s->flow) && !stands_still(s, json_string(result, "status"))) {
-		say_resumed(&mine);
+	if (!err && !flow_failed(&s->flow) && !check_still(s, result, &mine))
 		err = &mine;
-	}
 	if (!err && !flow_failed(&s->flow)) {
 		s->detached = true;
 		snapshot_tell(s, QMPSNAP_EVENT_STATE, "image_pending_upload");
@@ -87,10 +112,8 @@ static void on_status_before(
 	struct qmpsnap_snapshot *s = data;
 	struct qmpsnap_error mine;
 
-	if (!err && !flow_failed(&s->flow) && !stands_still(s, json_string(result, "status"))) {
-		say_resumed(&mine);
+	if (!err && !flow_failed(&s->flow) && !check_still(s, result, &mine))
 		err = &mine;
-	}
 	if (err || flow_failed(&s->flow)) {
 		end_copy(s, err);
 		return;

@@ -9,6 +9,7 @@
 
 enum {
 	REFUSED_FIRST_MS = 200, /* until what was refused is tried again: twice as long each time */
+	MIGRATING_MS = 200, /* until it is seen what a migration about to end made of the guest */
 	MOST_DOUBLINGS = 3,
 	REFUSALS_UNTOLD = 4, /* before the user hears of it, */
 	REFUSALS_A_LINE = 40, /* and again each so many */
@@ -274,6 +275,10 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 
 	if (err && s->stopped) {
 		unpause_failed(s, err);
+		return;
+	}
+	if (s->stopped && guest_status_is_migrating(status)) {
+		snapshot_after(s, MIGRATING_MS, unpause_again);
 		return;
 	}
 	if (!s->stopped || !guest_status_is_held(status)) {

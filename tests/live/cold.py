@@ -2,6 +2,8 @@
 """What the tests of the method cold have in common."""
 import os
 import pathlib
+import shutil
+import stat
 import time
 
 from lab import KIB, MIB, Disk, LabTest
@@ -23,6 +25,17 @@ class ColdTest(LabTest):
 
     def cold(self, guest, *args, **options):
         return guest.snapshot("--method", "cold", *args, **options)
+
+    def wrap_qemu_img(self, guest, script):
+        """The tools that are started from now on find a qemu-img that does this first."""
+        folder = guest.folder / "bin"
+        folder.mkdir()
+        path = folder / "qemu-img"
+        path.write_text(f'#!/bin/sh\n{script}\nexec {shutil.which("qemu-img")} "$@"\n')
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        here = os.environ["PATH"]
+        os.environ["PATH"] = f"{folder}:{here}"
+        self.addCleanup(os.environ.__setitem__, "PATH", here)
 
     def assert_no_image(self, guest):
         self.assertEqual(list(guest.store.iterdir()) if guest.store.exists() else [], [])

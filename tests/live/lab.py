@@ -238,6 +238,17 @@ class Guest:
         if said:
             raise AssertionError(said)
 
+    # ---- what others do to it
+
+    def migrate(self, uri="exec:cat >/dev/null"):
+        """Its outcome."""
+        self.monitor.command("migrate", uri=uri)
+        while True:
+            status = self.monitor.command("query-migrate").get("status")
+            if status in ("completed", "failed"):
+                return status
+            time.sleep(0.02)
+
     # ---- what must be as before after a snapshot
 
     def state(self):

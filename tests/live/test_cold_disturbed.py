@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from cold import SLOW, ColdTest, SlowTest
+from cold import SLOW, ColdTest, SlowTest, is_copying
 from lab import MIB, Disk
 from tool import FAULTY, GUARD
 
@@ -20,6 +20,18 @@ class Disturbed(SlowTest):
         started = self.cold(guest, "--speed", SLOW)  # 8 s
         self.assert_done(started)
         self.assertGreater(started.result["stopped_ms"], 6000)
+        self.assert_image_is_reference(guest)
+        self.assert_nothing_left(guest, before)
+
+    def test_a_copy_that_grows_has_not_stalled(self):
+        """One percent of a large disk can take longer: here qemu-img tells of none."""
+        guest = self.slow()
+        before = guest.state()
+        self.wrap_qemu_img(guest, '[ "$1 $2" != "convert -p" ] || { shift 2; set -- convert "$@"; }')
+        started = self.cold(guest, "--speed", SLOW, "--stall-timeout", "2s")  # 4 s
+        self.assert_done(started)
+        self.assertFalse([event for event in started.events
+                          if is_copying(event) and event["done_bytes"]])
         self.assert_image_is_reference(guest)
         self.assert_nothing_left(guest, before)
 
@@ -86,6 +98,49 @@ class Disturbed(SlowTest):
         self.assertIn("continued the guest", started.result["error"]["message"])
         self.assertEqual(guest.monitor.status(), "running")
         self.assert_no_image(guest)
+
+    def check_migrated(self, *words, their_pause=False):
+        """cold makes nothing in QEMU that would keep it from migrating."""
+        guest = self.slow()
+        if their_pause:
+            guest.monitor.command("stop")
+        started = self.copying(guest)
+        self.assertEqual(guest.migrate(), "completed")
+        self.assertEqual(started.wait(), 4, started.describe())
+        error = started.result["error"]
+        self.assertIn("migrated away", error["message"])
+        for word in words:
+            self.assertIn(word, error["hint"])
+        self.assertEqual(guest.monitor.status(), "postmigrate")  # no cont of ours
+        self.assert_no_image(guest)
+        self.assertEqual(guest.journals(), [])
+
+    def test_migrated_by_others(self):
+        """With our stop, which is in force where it arrives."""
+        self.check_migrated("stopped for the copy", "cont")
+
+    def test_migrated_by_others_who_had_stopped_it(self):
+        self.check_migrated("run it again at its destination", their_pause=True)
+
+    def test_migration_by_others_fails(self):
+        guest = self.slow()
+        before = guest.state()
+        started = self.copying(guest)
+        self.assertEqual(guest.migrate("exec:false"), "failed")
+        self.assert_done(started)
+        self.assert_image_is_reference(guest)
+        self.assert_nothing_left(guest, before)
+
+    def test_migration_that_goes_on(self):
+        """It takes along that the guest runs again."""
+        guest = self.slow()
+        started = self.copying(guest)
+        guest.monitor.command("migrate-set-parameters", max_bandwidth=4096)
+        guest.monitor.command("migrate", uri="exec:cat >/dev/null")
+        self.assert_done(started)
+        self.assertEqual(guest.monitor.status(), "running")
+        self.assert_image_is_reference(guest)
+        guest.monitor.command("migrate_cancel")
 
     def test_qemu_quits(self):
         guest = self.slow()

@@ -2,7 +2,6 @@
 """The room that qemu-img's copies may take: known before the guest is stopped, and kept to."""
 import os
 import pathlib
-import stat
 import subprocess
 import time
 import unittest
@@ -36,18 +35,8 @@ class RoomTest(ColdTest):
 
     def liar(self, guest):
         """A qemu-img that says a copy takes nothing."""
-        folder = guest.folder / "bin"
-        folder.mkdir()
-        path = folder / "qemu-img"
-        real = subprocess.run(["which", "qemu-img"], check=True, capture_output=True,
-                              text=True).stdout.strip()
-        path.write_text('#!/bin/sh\n[ "$1" != measure ] || exec echo '
-                        '\'{"required": 65536, "fully-allocated": 65536}\'\n'
-                        f'exec {real} "$@"\n')
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        here = os.environ["PATH"]
-        os.environ["PATH"] = f"{folder}:{here}"
-        self.addCleanup(os.environ.__setitem__, "PATH", here)
+        self.wrap_qemu_img(guest, '[ "$1" != measure ] || exec echo '
+                                  '\'{"required": 65536, "fully-allocated": 65536}\'')
 
     @staticmethod
     def taken(started, folder):

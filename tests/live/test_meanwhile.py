@@ -7,16 +7,16 @@ import unittest
 import builds
 import images
 import tool
-from copies import wait_writable
+from copies import copying, uploading, wait_writable
 from lab import KIB, MIB, Disk, LabTest
 from monitor import MonitorError
 from tool import FAULTY, GUARD
 
 REFUSED, QEMU, VIEW = 3, 4, 6
-SIZE = 16 * MIB
 
 
 class MeanwhileTest(LabTest):
+    SIZE = 16 * MIB  # half of it is filled
     METHOD = ("--method", "stream", "--flavour", "filter")
     EXPORTED = True  # what is read are exports
     UNPLUGGED = 0  # with a disk of -drive, whose jobs QEMU cancels when it is unplugged
@@ -27,31 +27,38 @@ class MeanwhileTest(LabTest):
 
     def begin(self, *disks, **options):
         """A snapshot that is under way: (guest, its state before, the command)."""
-        guest = self.guest(*(disks or (Disk(SIZE),)), **options)
+        guest = self.guest(*(disks or (Disk(self.SIZE),)), **options)
         if options.get("job"):
             guest.wait_count(1)
         for number, disk in enumerate(guest.disks):
-            if disk.size >= SIZE:
-                guest.write(disk, 0, 8 * MIB, 1 + number)
+            if disk.size >= self.SIZE:
+                guest.write(disk, 0, self.SIZE // 2, 1 + number)
                 guest.write(disk, 4 * MIB, MIB, 0x77)
         before = guest.state()
         started = guest.snapshot(*self.METHOD, "--speed", "4M")
-        started.wait_instant()
+        self.wait_under_way(started)
         self.assertIsNone(started.result, started.describe())
         return guest, before, started
+
+    def wait_under_way(self, started):
+        started.wait_instant()
 
     def assert_well(self, guest, before, started, number=0):
         self.assert_done(started)
         self.assert_image_is_reference(guest, number)
         self.assert_nothing_left(guest, before)
 
-    def assert_well_while_paused(self, guest, before, started):
+    def assert_stays(self, guest, before, status):
         """QEMU before 8.2 lists a removed descriptor set until the guest runs and it looks again;
         the file behind it is empty."""
+        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]},
+                         {**before, "status": status})
+
+    def assert_well_while_paused(self, guest, before, started):
         self.assert_done(started)
         for number in range(len(guest.disks)):
             self.assert_image_is_reference(guest, number)
-        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]}, before)
+        self.assert_stays(guest, before, before["status"])
         guest.monitor.command("cont")
         code, _, errors = tool.run("recover", "--qmp", guest.address)
         self.assertEqual(code, 0, errors)
@@ -77,7 +84,7 @@ class MeanwhileByFilter(MeanwhileTest):
         self.assert_well(guest, before, started)
 
     def test_quit(self):
-        guest, _, started = self.begin(Disk(SIZE), Disk(SIZE, fmt="raw", style="drive"))
+        guest, _, started = self.begin(Disk(self.SIZE), Disk(self.SIZE, fmt="raw", style="drive"))
         guest.monitor.command("quit")
         guest.wait_end()
         self.assert_failed(guest, started, QEMU)
@@ -87,7 +94,7 @@ class MeanwhileByFilter(MeanwhileTest):
 
     def test_poweroff(self):
         """The guest ends, and its QEMU with it."""
-        disk = Disk(SIZE)
+        disk = Disk(self.SIZE)
         guest, _, started = self.begin(disk, Disk(MIB, fmt="raw"), job="poweroff")
         guest.qemu_io(guest.disks[1], f"write -P {ord('g'):#x} 0 {64 * KIB}")
         guest.wait_end()
@@ -95,14 +102,13 @@ class MeanwhileByFilter(MeanwhileTest):
 
     def test_shutdown_of_a_guest_whose_qemu_stays(self):
         """In run state `shutdown` the views still stand."""
-        guest, before, started = self.begin(Disk(SIZE, fmt="raw"), Disk(MIB, fmt="raw"),
+        guest, before, started = self.begin(Disk(self.SIZE, fmt="raw"), Disk(MIB, fmt="raw"),
                                             job="poweroff", options=("-no-shutdown",))
         guest.qemu_io(guest.disks[1], f"write -P {ord('g'):#x} 0 {64 * KIB}")
         guest.monitor.wait_event("SHUTDOWN")
         self.assert_done(started)
         self.assert_image_is_reference(guest)
-        before["status"] = "shutdown"
-        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]}, before)
+        self.assert_stays(guest, before, "shutdown")
 
     # ---- its run state
 
@@ -119,7 +125,7 @@ class MeanwhileByFilter(MeanwhileTest):
         self.assert_well(guest, before, started)
 
     def test_paused_several_disks(self):
-        guest, before, started = self.begin(Disk(SIZE), Disk(SIZE, fmt="raw"))
+        guest, before, started = self.begin(Disk(self.SIZE), Disk(self.SIZE, fmt="raw"))
         guest.monitor.command("stop")
         before["status"] = "paused"
         self.assert_well_while_paused(guest, before, started)
@@ -128,7 +134,7 @@ class MeanwhileByFilter(MeanwhileTest):
 
     def unplug(self, style):
         guest, before, started = self.begin(
-            Disk(SIZE, device="scsi-hd", style=style), Disk(SIZE, device="scsi-hd"))
+            Disk(self.SIZE, device="scsi-hd", style=style), Disk(self.SIZE, device="scsi-hd"))
         guest.monitor.command("device_del", id="vd0")
         guest.monitor.wait_event("DEVICE_DELETED")
         if style == "drive" and self.UNPLUGGED:
@@ -154,17 +160,18 @@ class MeanwhileByFilter(MeanwhileTest):
 
     def resize(self, style, **name):
         """QEMU refuses it, and the snapshot goes on; afterwards it works."""
-        guest, before, started = self.begin(Disk(SIZE, style=style))
+        guest, before, started = self.begin(Disk(self.SIZE, style=style))
         if self.EXPORTED:
             self.assertIsNotNone(started.wait_for(lambda e: e.get("step") == "export" and
                                                   e.get("phase") == "end"))
         root, = guest.state()["roots"].values()
-        for size in (SIZE // 4, 2 * SIZE):  # a view read past the end of its disk ends QEMU
+        # a view read past the end of its disk ends QEMU
+        for size in (self.SIZE // 4, 2 * self.SIZE):
             for names in (name, {"node_name": root}):
                 with self.assertRaises(MonitorError):
                     guest.monitor.command("block_resize", size=size, **names)
         self.assert_well(guest, before, started)
-        guest.monitor.command("block_resize", size=2 * SIZE, **name)
+        guest.monitor.command("block_resize", size=2 * self.SIZE, **name)
 
     def test_resize(self):
         self.resize("blockdev", node_name="drive0")
@@ -174,35 +181,25 @@ class MeanwhileByFilter(MeanwhileTest):
 
     # ---- a migration
 
-    def migrate(self, guest):
-        """Its outcome."""
-        guest.monitor.command("migrate", uri="exec:cat >/dev/null")
-        while True:
-            status = guest.monitor.command("query-migrate").get("status")
-            if status in ("completed", "failed"):
-                return status
-
     def test_migration(self):
         """It fails while our nodes stand, and the guest runs on; afterwards it completes."""
         if builds.migrates_in_spite_of_jobs():
             self.migrated_away()
             return
         guest, before, started = self.begin()
-        self.assertEqual(self.migrate(guest), "failed")
+        self.assertEqual(guest.migrate(), "failed")
         self.assert_well(guest, before, started)
-        self.assertEqual(self.migrate(guest), "completed")
-
+        self.assertEqual(guest.migrate(), "completed")
 
     def migrated_away(self):
         """What is read from then on may be what the guest wrote elsewhere: no image."""
-        if "backup" in self.METHOD:
+        if "stream" not in self.METHOD:
             self.skipTest("this QEMU dies of it while the job writes")
         guest, before, started = self.begin()
-        self.assertEqual(self.migrate(guest), "completed")
+        self.assertEqual(guest.migrate(), "completed")
         self.assert_failed(guest, started, VIEW)
         self.assertIn("migrated", started.result["error"]["message"])
-        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]},
-                         {**before, "status": "postmigrate"})
+        self.assert_stays(guest, before, "postmigrate")
 
 
 class JobOfOthers(MeanwhileTest):
@@ -211,7 +208,7 @@ class JobOfOthers(MeanwhileTest):
     def test_backup_by_another_tool(self):
         guest, before, started = self.begin()
         target = guest.folder / "other.qcow2"
-        images.create(target, "qcow2", SIZE)
+        images.create(target, "qcow2", self.SIZE)
         guest.monitor.command("blockdev-add", driver="qcow2", node_name="other",
                               file={"driver": "file", "filename": str(target)})
         guest.monitor.command("blockdev-backup", device="drive0", target="other", sync="full",
@@ -227,10 +224,77 @@ class MeanwhileByJob(MeanwhileByFilter):
     UNPLUGGED = VIEW
 
 
-class MeanwhileByBackup(MeanwhileByFilter):
-    METHOD = ("--method", "backup")
+class Copies(MeanwhileByFilter):
     EXPORTED = False
     UNPLUGGED = QEMU
+
+    def test_once_they_are_made(self):
+        """Nothing of ours is in QEMU any more."""
+        guest, before, started = self.begin()
+        started.wait_for(uploading)
+        guest.monitor.command("block_resize", node_name="drive0", size=2 * self.SIZE)
+        self.assertEqual(guest.migrate(), "completed")
+        self.assert_done(started)
+        self.assert_image_is_reference(guest)
+        self.assert_stays(guest, before, "postmigrate")
+
+
+class MeanwhileByBackup(Copies):
+    METHOD = ("--method", "backup")
+
+
+class MeanwhileByMirror(Copies):
+    """During the copying, which is before the instant."""
+
+    METHOD = ("--method", "mirror")
+    SIZE = 96 * MIB  # the first and the last 16 MiB of a mirror have no limit
+    guest_of_run = None
+
+    def wait_under_way(self, started):
+        self.assertIsNotNone(started.wait_for(copying), started.describe())
+
+    def begin(self, *disks, **options):
+        self.guest_of_run, *others = super().begin(*disks, **options)
+        return self.guest_of_run, *others
+
+    def hurry(self):
+        for path in (self.guest_of_run.state_folder / "run").glob("*.sock"):
+            tool.run("speed", path.stem, "1G", env=self.guest_of_run.tool_env())
+
+    def assert_done(self, started, code=0):
+        self.hurry()
+        super().assert_done(started, code)
+
+    def test_migration(self):
+        """QEMU lets a mirror's target be taken from it, and dies of the next write (7.2.22)."""
+        guest, before, started = self.begin()
+        try:
+            self.assertEqual(guest.migrate(), "failed")
+        except ConnectionError:
+            guest.wait_end()
+            self.assert_failed(guest, started, QEMU)
+        else:
+            self.assert_well(guest, before, started)
+
+    def stopped_by_others(self, guest, started):
+        """Several disks need a pause of ours for their instant."""
+        self.hurry()
+        self.assert_failed(guest, started, QEMU)
+        self.assertIn("stopped by others", started.result["error"]["message"])
+
+    def test_paused_several_disks(self):
+        guest, before, started = self.begin(Disk(self.SIZE), Disk(self.SIZE, fmt="raw"))
+        guest.monitor.command("stop")
+        self.stopped_by_others(guest, started)
+        self.assert_stays(guest, before, "paused")
+
+    def test_shutdown_of_a_guest_whose_qemu_stays(self):
+        guest, before, started = self.begin(Disk(self.SIZE, fmt="raw"), Disk(MIB, fmt="raw"),
+                                            job="poweroff", options=("-no-shutdown",))
+        guest.qemu_io(guest.disks[1], f"write -P {ord('g'):#x} 0 {64 * KIB}")
+        guest.monitor.wait_event("SHUTDOWN")
+        self.stopped_by_others(guest, started)
+        self.assert_stays(guest, before, "shutdown")
 
 
 class ServerOfOthers(MeanwhileTest):
@@ -239,7 +303,7 @@ class ServerOfOthers(MeanwhileTest):
     METHOD = ()
 
     def serving(self, *disks, **options):
-        guest = self.guest(*(disks or (Disk(SIZE),)), **options)
+        guest = self.guest(*(disks or (Disk(self.SIZE),)), **options)
         for disk in guest.disks:
             guest.write(disk, 0, 8 * MIB, 0x11)
         guest.monitor.command("nbd-server-start", addr={
@@ -284,7 +348,7 @@ class ServerOfOthers(MeanwhileTest):
         self.auto()
 
     def test_auto_takes_backup_of_several_disks(self):
-        self.auto(Disk(SIZE), Disk(SIZE, fmt="raw", style="drive"))
+        self.auto(Disk(self.SIZE), Disk(self.SIZE, fmt="raw", style="drive"))
 
     def test_auto_takes_backup_of_a_paused_guest(self):
         self.auto(paused=True)
