@@ -98,6 +98,27 @@ class Control(ControlTest):
         self.assert_done(started)
         self.assert_image_is_reference(guest)
 
+    def test_speed_of_two_disks(self):
+        """They are read at once, and share one rate."""
+        guest = self.guest(Disk(16 * MIB), Disk(16 * MIB))
+        for disk in guest.disks:
+            guest.write(disk, 0, 14 * MIB, 0x77)
+        started, run = self.slow_run(guest, "--parallel", "2")
+        self.assertEqual(self.ask(guest, "speed", run, "2M")[0], 0)
+
+        def done():
+            return [disk["done_bytes"] for disk in self.status(guest, run)["disks"]]
+        before, begun = done(), time.monotonic()
+        time.sleep(4)
+        after, seconds = done(), time.monotonic() - begun
+        passed = [a - b for a, b in zip(after, before)]
+        self.assertGreater(min(passed), MIB)
+        self.assertLess(sum(passed), 2 * MIB * seconds * 1.1 + 2 * MIB)
+        self.assertEqual(self.ask(guest, "speed", run, "1T")[0], 0)
+        self.assert_done(started)
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
+
     def test_speed_of_jobs(self):
         """QEMU's jobs share the rate, and are told of another one."""
         for method in ("backup", "mirror"):

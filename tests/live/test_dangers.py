@@ -76,6 +76,31 @@ class Iothread(LabTest):
                 self.assert_nothing_left(guest, before)
 
 
+class Asleep(LabTest):
+    """Suspended to RAM, which QEMU doesn't count as stopped."""
+
+    def test_cold_is_refused_and_others_let_it_sleep(self):
+        disk = Disk(8 * MIB)
+        guest = self.guest(disk, Disk(MIB, fmt="raw"), job="sleep")
+        guest.wait_count(1)
+        guest.qemu_io(guest.disks[1], f"write -P {ord('g'):#x} 0 65536")
+        guest.monitor.wait_event("SUSPEND")
+        guest.write(disk, MIB, MIB, 0x42)
+        before = guest.state()
+        self.assertEqual(before["status"], "suspended")
+        refused = guest.snapshot("--method", "cold")
+        self.assert_done(refused, REFUSED)
+        self.assertIn("the guest sleeps", refused.result["error"]["message"])
+        self.assertEqual(guest.state(), before)
+        started = guest.snapshot()
+        self.assert_done(started)
+        self.assertEqual(started.result["consistency"], "crash")
+        self.assert_image_is_reference(guest)
+        self.assert_nothing_left(guest, before)
+        guest.monitor.command("system_wakeup")
+        guest.wait_count(2)
+
+
 class ConcludedJob(LabTest):
     """Of somebody else, who hasn't dismissed it."""
 

@@ -101,6 +101,9 @@ class Plaintext(LabTest):
     def test_backup(self):
         self.check("--method", "backup")
 
+    def test_mirror(self):
+        self.check("--method", "mirror")
+
 
 class FullScratch(LabTest):
     SIZE = 64 * MIB
