@@ -187,6 +187,15 @@ class Guest:
         self.kill()
         self._start()
 
+    def arrive(self, stream):
+        """Restarted as the destination of a migration that went into this file."""
+        self.options += ["-incoming", f"exec:cat {stream}"]
+        self.restart()
+        end = time.monotonic() + 30
+        while self.monitor.status() == "inmigrate" and time.monotonic() < end:
+            time.sleep(0.02)
+        return self.monitor.status()
+
     def close(self):
         """Ends everything that was started here, and removes the folder."""
         for started in self._tools:

@@ -27,7 +27,8 @@ class Disturbed(SlowTest):
         """One percent of a large disk can take longer: here qemu-img tells of none."""
         guest = self.slow()
         before = guest.state()
-        self.wrap_qemu_img(guest, '[ "$1 $2" != "convert -p" ] || { shift 2; set -- convert "$@"; }')
+        self.wrap_qemu_img(guest, '[ "$1 $2" != "convert -p" ] || '
+                                  '{ shift 2; set -- convert "$@"; }')
         started = self.cold(guest, "--speed", SLOW, "--stall-timeout", "2s")  # 4 s
         self.assert_done(started)
         self.assertFalse([event for event in started.events
@@ -105,7 +106,8 @@ class Disturbed(SlowTest):
         if their_pause:
             guest.monitor.command("stop")
         started = self.copying(guest)
-        self.assertEqual(guest.migrate(), "completed")
+        stream = guest.folder / "stream"
+        self.assertEqual(guest.migrate(f"exec:cat >{stream}"), "completed")
         self.assertEqual(started.wait(), 4, started.describe())
         error = started.result["error"]
         self.assertIn("migrated away", error["message"])
@@ -114,6 +116,9 @@ class Disturbed(SlowTest):
         self.assertEqual(guest.monitor.status(), "postmigrate")  # no cont of ours
         self.assert_no_image(guest)
         self.assertEqual(guest.journals(), [])
+        self.assertEqual(guest.arrive(stream), "paused")
+        guest.monitor.command("cont")
+        self.assertEqual(guest.monitor.status(), "running")
 
     def test_migrated_by_others(self):
         """With our stop, which is in force where it arrives."""

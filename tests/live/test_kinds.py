@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kind of disk: the image is the disk at the instant, flattened, while the disk is
-overwritten. By the filter here; test_kinds_job, test_kinds_backup and test_kinds_mirror are the same by
-others."""
+overwritten. By the filter here; test_kinds_job, test_kinds_backup and test_kinds_mirror are the
+same by others."""
 import unittest
 
 import images

@@ -7,8 +7,8 @@ import pathlib
 # Modules of tests/live, the default; what they expect of a QEMU stands in tests/live/builds.py.
 LIVE = ("test_frozen", "test_job", "test_backup", "test_mirror", "test_copy", "test_cold",
         "test_cold_refused", "test_cold_disturbed", "test_dangers", "test_kinds", "test_kinds_job",
-        "test_kinds_backup", "test_zero_scan", "test_meanwhile", "test_failures", "test_others",
-        "test_overlays", "test_killed", "test_booted", "test_trim")
+        "test_kinds_backup", "test_kinds_mirror", "test_zero_scan", "test_meanwhile",
+        "test_failures", "test_others", "test_overlays", "test_killed", "test_booted", "test_trim")
 ALL_LIVE = tuple(sorted(path.stem for path in (
     pathlib.Path(__file__).resolve().parents[1] / "live").glob("test_*.py")))
 
