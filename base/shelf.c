@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/names.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -92,6 +93,16 @@ bool shelf_has_tag(struct json_object *record, const char *tag)
 			return true;
 	}
 	return false;
+}
+
+unsigned shelf_set_images(struct json_object *record)
+{
+	const char *text = shelf_own(record, "qmpsnap_disks");
+	const size_t len = text ? strlen(text) : 0;
+
+	return len > 0 && len < 6 && strspn(text, "0123456789") == len
+		       ? (unsigned)strtoul(text, NULL, 10)
+		       : 0;
 }
 
 const char *shelf_set(struct json_object *record)

@@ -104,6 +104,9 @@ bool shelf_has_tag(struct json_object *record, const char *tag);
 /* The set that it belongs to; the id of one that isn't ours. */
 const char *shelf_set(struct json_object *record);
 
+/* How many images its set was made of; 0: not known, as with those of versions before 0.2.0. */
+unsigned shelf_set_images(struct json_object *record);
+
 /* Whether a member is this string. */
 bool shelf_says(struct json_object *record, const char *key, const char *value);
 

@@ -30,7 +30,9 @@ static bool is_counted(struct json_object *record, const struct rotation *r)
 
 struct set {
 	const char *id, *time;
-	bool whole, foreign, keep; /* all of it is published; it isn't ours; isn't to be deleted */
+	size_t n; /* images that are there */
+	unsigned of; /* so many it has when it is whole; 0: not known */
+	bool published, foreign, keep; /* all that is there; it isn't ours; isn't to be deleted */
 };
 
 static struct set *find_set(struct set *sets, size_t n, const char *id)
@@ -65,13 +67,30 @@ static size_t gather(struct set *sets, struct json_object *records, const struct
 		struct set *set = find_set(sets, n, shelf_set(record));
 		if (!set) {
 			set = &sets[n++];
-			*set = (struct set){
-				.id = shelf_set(record), .time = shelf_time(record), .whole = true};
+			*set = (struct set){.id = shelf_set(record),
+				.time = shelf_time(record),
+				.published = true};
 		}
 		/* One that isn't published belongs to a run that goes on, or to a dead one. */
-		set->whole = set->whole && shelf_is_published(record);
+		set->published = set->published && shelf_is_published(record);
 		set->foreign = set->foreign || json_flag(record, "foreign", true);
 		set->keep = set->keep || shelf_is_protected(record) || !shelf_time(record)[0];
+		set->n++;
+		if (shelf_set_images(record) > set->of)
+			set->of = shelf_set_images(record);
+	}
+	return n;
+}
+
+/* How many of the oldest sets are beyond those that are kept.  A set that misses an image replaces
+ * none that is whole; one that a rotation couldn't delete all of goes with the next. */
+static size_t count_beyond(const struct set *sets, size_t n, unsigned keep)
+{
+	unsigned n_kept = 0;
+
+	while (n > 0 && n_kept < keep) {
+		n--;
+		n_kept += sets[n].n >= sets[n].of;
 	}
 	return n;
 }
@@ -90,7 +109,7 @@ struct json_object *rotate_choose(struct json_object *records, const struct rota
 {
 	struct set *sets = calloc(json_length(records) + 1, sizeof(*sets));
 	struct json_object *doomed = json_object_new_array();
-	size_t n, n_whole = 0, n_beyond;
+	size_t n, n_published = 0, n_beyond;
 
 	if (!sets || !doomed) {
 		free(sets);
@@ -99,11 +118,11 @@ struct json_object *rotate_choose(struct json_object *records, const struct rota
 	}
 	n = gather(sets, records, r);
 	for (size_t i = 0; i < n; i++) {
-		if (sets[i].whole && !sets[i].foreign)
-			sets[n_whole++] = sets[i];
+		if (sets[i].published && !sets[i].foreign)
+			sets[n_published++] = sets[i];
 	}
-	qsort_r(sets, n_whole, sizeof(*sets), compare, (void *)r->newest_set);
-	n_beyond = n_whole > r->keep ? n_whole - r->keep : 0;
+	qsort_r(sets, n_published, sizeof(*sets), compare, (void *)r->newest_set);
+	n_beyond = count_beyond(sets, n_published, r->keep);
 	for (size_t i = 0; i < n_beyond; i++) {
 		if (!sets[i].keep && strcmp(sets[i].id, r->newest_set) != 0)
 			add_set(doomed, records, r, sets[i].id);

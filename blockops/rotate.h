@@ -23,8 +23,9 @@ struct rotation {
 };
 
 /* Those of `records` that are to be deleted, the oldest set first; the caller's.  Counted are sets
- * that this tool has published whole and that belong to no other project; never chosen is an image
- * that is protected, nor any other of its set.  NULL without memory.  Pure. */
+ * that this tool has published, that are whole and that belong to no other project; one that misses
+ * an image goes when it is older than all that are kept.  Never chosen is an image that is
+ * protected, nor any other of its set.  NULL without memory.  Pure. */
 struct json_object *rotate_choose(struct json_object *records, const struct rotation *rotation);
 
 /* Whether the snapshot's request is fit for it, before anything is touched.  USAGE. */

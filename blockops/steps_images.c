@@ -16,8 +16,9 @@ static struct json_object *image_properties(const struct snapshot_disk *d)
 {
 	const struct qmpsnap_snapshot *s = d->snapshot;
 	struct json_object *properties = json_new();
-	char qemu[64];
+	char qemu[64], disks[16];
 
+	(void)snprintf(disks, sizeof(disks), "%zu", s->n_disks);
 	(void)snprintf(
 		qemu, sizeof(qemu), "%u.%u.%u", s->guest.major, s->guest.minor, s->guest.micro);
 	json_put_string(properties, "image_type", "snapshot");
@@ -25,6 +26,7 @@ static struct json_object *image_properties(const struct snapshot_disk *d)
 	json_put_string(properties, "qmpsnap_run", s->run);
 	json_put_string(properties, "qmpsnap_set", s->set);
 	json_put_string(properties, "qmpsnap_disk", d->label);
+	json_put_string(properties, "qmpsnap_disks", disks);
 	json_put_string(properties, "qmpsnap_guest", s->guest_name);
 	json_put_string(properties, "qmpsnap_method", s->result.method);
 	if (s->guest.major) /* offline there is none */

@@ -23,9 +23,10 @@ static void put_set(struct output *out, struct json_object *record)
 {
 	const char *type = json_string(record, "backup_type");
 
-	output_printf(out, "set %s  %s  guest %s  %s%s%s\n", shelf_set(record), shelf_time(record),
-		own(record, "qmpsnap_guest"), own(record, "qmpsnap_consistency"),
-		type ? "  backup " : "", type ? type : "");
+	output_printf(out, "set %s  %s  guest %s  %s%s%s%s\n", shelf_set(record),
+		shelf_time(record), own(record, "qmpsnap_guest"),
+		own(record, "qmpsnap_consistency"), type ? "  backup " : "", type ? type : "",
+		json_flag(record, "incomplete", false) ? "  incomplete" : "");
 }
 
 static void put_image(struct output *out, struct json_object *record)

@@ -180,6 +180,8 @@ static void listed(const struct qmpsnap_error *err, struct json_object *records,
 		images_end(op, err);
 		return;
 	}
+	if (op->action == QMPSNAP_IMAGES_LIST)
+		select_mark_incomplete(records);
 	op->images = select_images(records, &op->selection, &mine);
 	if (!op->images || !check_all(op, &mine)) {
 		images_end(op, &mine);
@@ -197,7 +199,9 @@ static void listed(const struct qmpsnap_error *err, struct json_object *records,
 static void begin(const struct qmpsnap_error *err, void *self)
 {
 	struct qmpsnap_images *op = self;
-	const struct shelf_filter filter = {.set = op->set, .tag = op->tag};
+	/* One with a tag and one without may be of the same set, which the list judges. */
+	const struct shelf_filter filter = {
+		.set = op->set, .tag = op->action == QMPSNAP_IMAGES_LIST ? NULL : op->tag};
 	struct qmpsnap_error mine;
 
 	(void)err;

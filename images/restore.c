@@ -345,17 +345,37 @@ static void targets_opened(const struct qmpsnap_error *err, void *self)
 		fetch_next(op);
 }
 
+/* A set is meant whole; who wants what is there of it names the images. */
+static bool check_set(const struct qmpsnap_images *op, struct qmpsnap_error *err)
+{
+	const size_t n = json_length(op->images);
+	const char *set = n ? shelf_set(json_object_array_get_idx(op->images, 0)) : "";
+	bool named = true;
+	unsigned of = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *record = json_object_array_get_idx(op->images, i);
+		if (strcmp(shelf_set(record), set) != 0)
+			return error_set(err, QMPSNAP_USAGE,
+				"the images that are meant belong to several sets");
+		named = named && select_names_image(&op->selection, record);
+		if (shelf_set_images(record) > of)
+			of = shelf_set_images(record);
+	}
+	if (named || n >= of)
+		return true;
+	error_set(err, QMPSNAP_REFUSED, "of the %u images of set %.36s only %zu are there", of, set,
+		n);
+	error_hint(err, "nothing was touched; an image that is named by its id goes back alone");
+	return false;
+}
+
 void images_restore(struct qmpsnap_images *op)
 {
 	const size_t n = json_length(op->images);
 	struct qmpsnap_error err;
 
-	for (size_t i = 1; i < n; i++) {
-		struct json_object *record = json_object_array_get_idx(op->images, i);
-		if (strcmp(shelf_set(record),
-			    shelf_set(json_object_array_get_idx(op->images, 0))) == 0)
-			continue;
-		error_set(&err, QMPSNAP_USAGE, "the images that are meant belong to several sets");
+	if (!check_set(op, &err)) {
 		images_end(op, &err);
 		return;
 	}

@@ -153,6 +153,35 @@ struct json_object *select_images(
 	return chosen;
 }
 
+bool select_names_image(const struct selection *selection, struct json_object *record)
+{
+	for (size_t i = 0; i < selection->n_which; i++) {
+		if (shelf_says(record, "id", selection->which[i]) ||
+			shelf_says(record, "name", selection->which[i]))
+			return true;
+	}
+	return false;
+}
+
+void select_mark_incomplete(struct json_object *records)
+{
+	struct json_object *counts = json_new(); /* of published images, by set */
+	const size_t n = json_length(records);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *record = json_object_array_get_idx(records, i);
+		const char *set = shelf_set(record);
+		if (shelf_is_published(record))
+			json_put_int(counts, set, json_int(counts, set, 0) + 1);
+	}
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *record = json_object_array_get_idx(records, i);
+		json_put_bool(record, "incomplete",
+			json_int(counts, shelf_set(record), 0) < shelf_set_images(record));
+	}
+	(void)json_object_put(counts);
+}
+
 bool select_may_delete(struct json_object *record, bool force, struct qmpsnap_error *err)
 {
 	const char *name = json_string(record, "name"), *id = json_string(record, "id");

@@ -27,6 +27,13 @@ bool select_time(char time[static NAME_TIME_BYTES], const char *text, const stru
 struct json_object *select_images(
 	struct json_object *records, const struct selection *selection, struct qmpsnap_error *err);
 
+/* Whether the image itself is named, by its id or its name, and not only its set. */
+bool select_names_image(const struct selection *selection, struct json_object *record);
+
+/* Gives all of `records`, among which are all images of their sets, the member `incomplete`: fewer
+ * images of the set are there, and published, than it was made of. */
+void select_mark_incomplete(struct json_object *records);
+
 /* Whether one may be deleted; REFUSED.  `force`: also what others have made. */
 bool select_may_delete(struct json_object *record, bool force, struct qmpsnap_error *err);
 

@@ -337,14 +337,15 @@ struct qmpsnap_images_options {
 struct qmpsnap_images;
 
 /* The end, exactly once.  `json` is an array of the records of those images that were dealt with,
- * which have the member `path` after DOWNLOAD and RESTORE; never NULL, also beside an error. */
+ * which have the member `path` after DOWNLOAD and RESTORE, and `incomplete` after LIST: whether
+ * other images of their set are missing; never NULL, also beside an error. */
 typedef void qmpsnap_images_fn(const struct qmpsnap_error *err, const char *json, void *data);
 
 /* Does it.  `event` hears of progress and warnings.  Returns NULL and fills *err (USAGE, INTERNAL)
  * when it cannot even begin.  The handle is gone when `done` returns; `store` must live until then.
  *
  * REFUSED before anything is changed: deleting what is protected or another project's, whatever
- * `force` says; restoring onto what some process has open. */
+ * `force` says; restoring onto what some process has open, or a set of which images are missing. */
 QMPSNAP_API struct qmpsnap_images *qmpsnap_images_start(struct uv_loop_s *loop,
 	const struct qmpsnap_images_options *options, struct qmpsnap_store *store,
 	qmpsnap_event_fn *event, qmpsnap_images_fn *done, void *data, struct qmpsnap_error *err);

@@ -26,10 +26,12 @@ struct shelf {
 	struct qmpsnap_error *at_once; /* where a removal fails that hasn't begun; NULL: it has */
 
 	/* list */
-	struct json_object *names; /* of JSONs, yet to be read from `at` on */
+	struct json_object *names; /* of images, whose JSONs are yet to be read from `at` on */
 	size_t at, n_names; /* in the last page, of any kind */
 	char from[OBJECT_NAME_BYTES * 2]; /* the name that the page comes after */
 	char last[OBJECT_NAME_BYTES * 2]; /* the last one in it */
+	char stem[OBJECT_NAME_BYTES]; /* of the last JSON, whose image comes behind it */
+	bool alone; /* but hasn't come yet */
 };
 
 static struct shelf *new_shelf(struct qmpsnap_store *store, void *data, struct qmpsnap_error *err)
@@ -51,20 +53,39 @@ static void end_list(struct shelf *s, const struct qmpsnap_error *err)
 	shelf_op_listed(&s->op, err);
 }
 
+/* The JSON of the image that is called `name`. */
+static void json_of(char json[static OBJECT_NAME_BYTES], const char *name)
+{
+	(void)snprintf(
+		json, OBJECT_NAME_BYTES, "%.*s.json", (int)(strrchr(name, '.') - name), name);
+}
+
 static void add_record(struct shelf *s, struct json_object *record, const char *name)
 {
 	const char *slash = strrchr(name, '/');
 	char root[ROOT_BYTES], location[LOCATION_BYTES], file[RECORD_FILE_BYTES];
+	char json[OBJECT_NAME_BYTES];
 
-	if (!record_data_file(record, slash ? slash + 1 : name, file))
+	json_of(json, slash ? slash + 1 : name);
+	if (!record_data_file(record, json, file) || strcmp(file, slash ? slash + 1 : name) != 0)
 		return;
 	s->kind->root(s->remote, root, sizeof(root));
-	if (snprintf(location, sizeof(location), "%s%.*s%s", root,
-		    slash ? (int)(slash - name + 1) : 0, name, file) >= (int)sizeof(location))
+	if (snprintf(location, sizeof(location), "%s%s", root, name) >= (int)sizeof(location))
 		return;
 	json_put_string(record, "location", location);
 	json_put_bool(record, "foreign", false);
 	json_append(s->op.records, json_object_get(record));
+}
+
+/* A JSON without its image: deleted in part, or lost.  Others' JSONs have no id in their names. */
+static void note_alone(const struct shelf *s)
+{
+	const size_t len = strlen(s->stem);
+
+	if (s->alone && len >= NAME_UUID_BYTES &&
+		name_uuid_is_real(s->stem + len - (NAME_UUID_BYTES - 1)))
+		log_line(QMPSNAP_LOG_WARNING, "%s: %s.json is there, its image isn't", s->op.doing,
+			s->stem);
 }
 
 static void read_next(struct shelf *s);
@@ -85,7 +106,7 @@ static void got_record(const struct qmpsnap_error *err, const struct http_reply 
 	if (record)
 		add_record(s, record, name);
 	else if (!err)
-		log_line(QMPSNAP_LOG_INFO, "%s is no JSON of an image", name);
+		log_line(QMPSNAP_LOG_INFO, "%s: its JSON is no record of an image", name);
 	(void)json_object_put(record);
 	read_next(s);
 }
@@ -95,20 +116,39 @@ static void read_next(struct shelf *s)
 	const struct remote_request request = {
 		.method = "GET", .path = s->path, .doing = s->op.doing, .expect = {200}};
 	const size_t n = json_length(s->names);
+	char json[OBJECT_NAME_BYTES];
 
 	if (s->at < n) {
-		s->kind->object(s->remote,
-			json_object_get_string(json_object_array_get_idx(s->names, s->at)),
-			s->path);
+		json_of(json, json_object_get_string(json_object_array_get_idx(s->names, s->at)));
+		s->kind->object(s->remote, json, s->path);
 		remote_send(&s->call, s->remote, &request, got_record, s);
 	} else if (s->n_names > 0 && json_length(s->op.records) < SHELF_MOST_IMAGES) {
 		ask_for_page(s);
 	} else {
+		note_alone(s);
 		end_list(s, NULL);
 	}
 }
 
-/* "PREFIX/NAME-ID.json", not what is in a folder below. */
+/* "PREFIX/NAME-ID.json" and then "PREFIX/NAME-ID.qcow2", since '.json' comes before the ends that
+ * images have; not what is in a folder below. */
+static void take_name(struct shelf *s, const char *name, const char *base)
+{
+	const char *dot = strrchr(base, '.');
+	const size_t stem = dot ? (size_t)(dot - name) : 0;
+
+	if (!dot || strchr(base, '/') || stem + sizeof(".json") > OBJECT_NAME_BYTES)
+		return;
+	if (strcmp(dot, ".json") == 0) {
+		note_alone(s);
+		(void)snprintf(s->stem, sizeof(s->stem), "%.*s", (int)stem, name);
+		s->alone = true;
+	} else if (strlen(s->stem) == stem && strncmp(name, s->stem, stem) == 0) {
+		json_append(s->names, json_object_new_string(name));
+		s->alone = false;
+	}
+}
+
 static void on_name(const char *name, void *data)
 {
 	struct shelf *s = data;
@@ -121,9 +161,8 @@ static void on_name(const char *name, void *data)
 	if (strcmp(name, s->last) > 0)
 		(void)snprintf(s->last, sizeof(s->last), "%s", name);
 	s->n_names++;
-	if (len > skip + 5 && len < OBJECT_NAME_BYTES && strcmp(name + len - 5, ".json") == 0 &&
-		!strchr(name + skip, '/'))
-		json_append(s->names, json_object_new_string(name));
+	if (len > skip)
+		take_name(s, name, name + skip);
 }
 
 static void got_page(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)

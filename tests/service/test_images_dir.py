@@ -182,6 +182,15 @@ class Rotation(FolderTest):
         last = [self.backup("--rotation", "1")["set"] for _ in range(2)][-1]
         self.assertEqual(self.sets(), [first["set"], last])
 
+    def test_half_a_set(self):
+        """What is left of a set counts for none, and goes with what is older than all that stay."""
+        first, second = self.backup()["set"], self.backup()
+        self.change(second["images"][0]["id"], qmpsnap_disks="2")
+        third = self.backup("--rotation", "2")["set"]
+        self.assertEqual(self.sets(), [first, second["set"], third])
+        last = self.backup("--rotation", "2")["set"]
+        self.assertEqual(self.sets(), [third, last])
+
     def test_refused(self):
         self.backup("--rotation", "1", guest=None, code=3)
         self.backup("--rotation", "0", code=2)
@@ -280,6 +289,28 @@ class Restore(FolderTest):
         self.assert_no_files("back")
         # a single one of it by its id
         self.restore(self.images("list", "--guest", "web").ids[-1], "--target", "c")
+
+    def test_half_a_set(self):
+        """It is shown as that, and goes back only where that image itself is meant."""
+        first, = self.images("list").images
+        self.assertEqual((first["qmpsnap_disks"], first["incomplete"]), ("1", False))
+        self.change(first["id"], qmpsnap_disks="2")
+        second = self.put(self.disk.read_bytes(), qmpsnap_disk="vdb", qmpsnap_set=self.set,
+                          qmpsnap_disks="2", virtual_size=24 * MIB)
+        self.assertNotIn("incomplete", self.run_tool("images", "list", "--from", self.store).out)
+        self.restore(self.set, "--target", "web=back", "--target", "vdb=b", "--format", "raw")
+        self.images("delete", second["id"])
+        shown = self.run_tool("images", "list", "--from", self.store).out
+        self.assertRegex(shown, rf"set {self.set} .*  incomplete\n")
+        self.assertIs(self.images("show", first["id"]).images[0]["incomplete"], True)
+        for targets in (("back",), ("web=back",), ("web=back", "vdb=b")):
+            done = self.restore(self.set, "--force", *(word for target in targets
+                                                       for word in ("--target", target)), code=3)
+            self.assertIn(f"of the 2 images of set {self.set} only 1 ",
+                          done.result["error"]["message"])
+        self.assertTrue(same(self.target, "raw", self.disk, "qcow2"))
+        self.restore(first["id"], "--target", "raw:back", "--force")
+        self.assert_no_files("back", "b")
 
     def set_of_two(self, disk):
         """The set gets a second disk; the first is called web, and in their order they go."""

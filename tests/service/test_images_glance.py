@@ -201,6 +201,37 @@ class Alone(GlanceTest):
         last = self.snapshot("--backup-type", "daily", "--rotation", "1")["set"]
         self.assertEqual(sorted(self.sets()), sorted([weekly, sets[1], last]))
 
+    def backups(self, disks, times, **more):
+        """A set of so many disks at each of the times, the first disk's records first."""
+        sets = [{"qmpsnap_set": str(uuid.uuid4()), "qmpsnap_instant": time} for time in times]
+        return [[self.put(b"x", disk_format="raw", image_type="backup", backup_type="daily",
+                          qmpsnap_disk=disk, qmpsnap_disks=str(len(disks)), **one, **more)
+                 for one in sets] for disk in disks]
+
+    def test_rotation_of_sets(self):
+        """They go whole: not one with a protected image, and one that misses an image counts for
+        none."""
+        day = [f"2026-01-{n:02d}T00:00:00.000Z" for n in range(1, 5)]
+        first, second = self.backups(("vda", "vdb"), day)
+        sets = [image["qmpsnap_set"] for image in first]
+        self.service.patch(second[0]["id"], {"op": "replace", "path": "/protected", "value": True})
+        self.service.call("DELETE", f"/v2/images/{first[3]['id']}")
+        half, = [image for image in self.images("list").images if image["incomplete"]]
+        self.assertEqual(half["id"], second[3]["id"])
+        self.images("restore", sets[3], "--target", "x", code=3)
+        new = [self.snapshot("--backup-type", "daily", "--rotation", "2")["set"]]
+        self.assertEqual(self.sets(), [sets[0], *sets[2:], *new])
+        self.assertEqual(len(self.images("list", "--set", sets[0]).ids), 2)
+        # the second of two deletions fails: the rest of the set goes the next time
+        self.proxy.set(Rule("DELETE", "/v2/images", "status", status=409, skip=1))
+        new.append(self.snapshot("--backup-type", "daily", "--rotation", "2")["set"])
+        self.assertEqual(self.sets(), [sets[0], sets[2], *new])
+        self.assertEqual(len(self.images("list", "--set", sets[2]).ids), 1)
+        self.snapshot("--backup-type", "daily", "--rotation", "3")
+        self.assertEqual(len(self.sets()), 4)
+        self.assertNotIn(sets[2], self.sets())
+        self.assertEqual(len(self.images("list", "--set", sets[0]).ids), 2)
+        self.assert_no_files()
 
     def test_inherited(self):
         """What Nova makes of a server that was booted from an image of ours has all its properties,

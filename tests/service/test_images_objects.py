@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life of images in a bucket and in a container of a real Swift."""
 import concurrent.futures
+import json
+import pathlib
 import unittest
 import urllib.request
 
@@ -68,11 +70,30 @@ class ObjectShelf:
         done = self.images("verify", code=5)
         self.assertIn("ETag", done.result["error"]["message"])
         self.images("verify", "--deep", code=5)
+        # a JSON whose image is gone is none's, which is said
+        other = self.snapshot()["set"]
         SWIFT.call("DELETE", urllib.request.quote(name))
-        done = self.images("verify", code=5)
-        self.assertIn("404", done.result["error"]["message"])
+        self.assertEqual(self.sets(), [other])
+        self.assertIn(f"{image['id']}.json is there, its image isn't",
+                      self.run_tool("images", "list", "--from", self.store).errors)
+        self.images("verify", image["id"], code=5)
         self.images("download", image["id"], code=5)
         self.assert_no_files()
+
+    def test_metadata(self):
+        """The same JSON as in a folder, and the service's ETag."""
+        image = self.snapshot("--backup-type", "daily", "--property", "os_type=linux")["images"][0]
+        status, data = SWIFT.call("GET", urllib.request.quote(
+            self.image_path(image).removesuffix("qcow2") + "json"))
+        self.assertEqual(status, 200)
+        there, self.store = json.loads(data), f"dir:{self.folder}/store"
+        image = self.snapshot("--backup-type", "daily", "--property", "os_type=linux")["images"][0]
+        here = json.loads(pathlib.Path(image["location"]).with_suffix(".json").read_text())
+        self.assertEqual(set(there), {*here, "qmpsnap_etag"})
+        changing = {"id", "name", "created_at", "qmpsnap_image", "qmpsnap_run", "qmpsnap_set",
+                    "qmpsnap_instant"}
+        self.assertEqual({key: there[key] for key in here if key not in changing},
+                         {key: here[key] for key in here if key not in changing})
 
     def test_download_goes_on(self):
         image = self.snapshot("--format", "raw")["images"][0]

@@ -8,10 +8,12 @@
 #include "store_kit.h"
 #include "suite.h"
 #include "upload/glance.h"
+#include "upload/remote.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,6 +26,7 @@ static struct fake_stream stream;
 static struct qmpsnap_error err;
 static char *base;
 static char text[600];
+static const char *disks; /* of the set that images are made of; NULL: they don't say */
 
 /* ---- A request to its end ----------------------------------------------------------------- */
 
@@ -145,6 +148,7 @@ static void put_image(
 	json_put_string(spec.properties, "qmpsnap_run", "abcdefghij");
 	json_put_string(spec.properties, "qmpsnap_set", set);
 	json_put_string(spec.properties, "qmpsnap_disk", disk);
+	json_put_string(spec.properties, "qmpsnap_disks", disks);
 	fake_stream_init(&stream, &loop, size_bytes);
 	stream.zero_every = zero_every;
 	struct store_image *image = kit_create(&loop, store, &spec, &err);
@@ -328,6 +332,55 @@ START_TEST(test_restore_cancelled)
 }
 END_TEST
 
+static bool is_incomplete(void)
+{
+	ck_assert_uint_ge(run(&(struct qmpsnap_images_options){.set = SET}), 1);
+	struct json_object *image = json_object_array_get_idx(got.images, 0);
+	ck_assert_ptr_nonnull(json_member(image, "incomplete", json_type_boolean));
+	return json_flag(image, "incomplete", false);
+}
+
+static void restore_one(const char *what)
+{
+	const char *const which[] = {what};
+	char a[600];
+	const char *const targets[] = {a};
+
+	(void)snprintf(a, sizeof(a), "%s/a", base);
+	(void)run(&(struct qmpsnap_images_options){.action = QMPSNAP_IMAGES_RESTORE,
+		.which = which,
+		.n_which = 1,
+		.targets = targets,
+		.n_targets = 1,
+		.force = true,
+		.scratch_dir = base});
+}
+
+/* What is there of a set isn't put back for all of it, unless it is meant by its own name. */
+START_TEST(test_restore_half)
+{
+	static const char *const names[] = {KIT_ID, "web/1"};
+
+	disks = "2";
+	fill(RESTORED_BYTES, 0, SET);
+	write_old("a");
+	restore_one(SET);
+	ck_assert_int_eq(got.err.code, QMPSNAP_REFUSED);
+	ck_assert_ptr_nonnull(strstr(got.err.message, "of the 2 images of set " SET " only 1 "));
+	ck_assert(!is_new("a"));
+	ck_assert(is_incomplete());
+	restore_one(names[_i]);
+	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	ck_assert(is_new("a"));
+	put_image("9a1c2e0f-4b5d-4e6f-8a9b-0c1d2e3f4a5b", SET, "vdb", RESTORED_BYTES, 0);
+	ck_assert(!is_incomplete());
+	restore_two();
+	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	ck_assert(is_new("b"));
+	empty();
+}
+END_TEST
+
 START_TEST(test_download_cancelled)
 {
 	fill(4096, 0, SET);
@@ -499,14 +552,82 @@ START_TEST(test_narrowed)
 {
 	struct fake_exchange script[] = {
 		{LIST "&qmpsnap_set=a%26b&tag=x%20y ", .status = 200, .body = "{\"images\": []}"},
+		/* A list says which sets are incomplete, whichever of their images have the tag. */
+		{LIST "&qmpsnap_set=a%26b ", .status = 200, .body = "{\"images\": []}"},
 		{LIST " ", .status = 200, .body = "{\"what\": 1}"},
 	};
+	struct qmpsnap_images_options options = {
+		.action = QMPSNAP_IMAGES_VERIFY, .set = "a&b", .tag = "x y"};
 
-	serve(script, 2);
-	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.set = "a&b", .tag = "x y"}), 0);
-	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	serve(script, 3);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_uint_eq(run(&options), 0);
+		ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+		options.action = QMPSNAP_IMAGES_LIST;
+	}
 	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 0);
 	ck_assert_int_eq(got.err.code, QMPSNAP_STORE);
+	stop_serving();
+}
+END_TEST
+
+/* ---- Objects ------------------------------------------------------------------------------ */
+
+#define NAMES     "GET /bucket/?list-type=2&max-keys=500&prefix=pre%2F"
+#define NAME(one) "<Contents><Key>pre/" one "</Key></Contents>"
+#define RECORD(n) "{\"id\": \"" ID(n) "\", \"name\": \"" n "\", \"disk_format\": \"qcow2\"}"
+
+static void serve_objects(struct fake_exchange *script, unsigned n)
+{
+	fake_http_start(&server, &loop, script, n);
+	ck_assert_int_eq(setenv("AWS_ENDPOINT_URL", server.url, 1), 0);
+	ck_assert_int_eq(setenv("AWS_ACCESS_KEY_ID", "user", 1), 0);
+	ck_assert_int_eq(setenv("AWS_SECRET_ACCESS_KEY", "hush", 1), 0);
+	store = qmpsnap_store_open(&loop, "s3://bucket/pre", NULL, &err);
+	ck_assert_ptr_nonnull(store);
+	remote_of(store)->wait_ms = 4;
+	remote_of(store)->tries = 3;
+}
+
+static unsigned warnings;
+
+static void count_warning(enum qmpsnap_log_level level, const char *message, void *data)
+{
+	(void)data;
+	if (level != QMPSNAP_LOG_WARNING)
+		return;
+	ck_assert_ptr_nonnull(strstr(message, "pre/3-" ID("3") ".json is there"));
+	warnings++;
+}
+
+/* A JSON is one of an image whose bytes are listed, too, if need be on the next page. */
+START_TEST(test_objects)
+{
+	struct fake_exchange script[] = {
+		{NAMES " ", .status = 200,
+			.body = "<ListBucketResult>" NAME("1-" ID("1") ".json")
+				NAME("1-" ID("1") ".qcow2") NAME("1-" ID("1") ".vmdk")
+					NAME("2-" ID("2") ".json") "</ListBucketResult>"},
+		{"GET /bucket/pre/1-" ID("1") ".json ", .status = 200, .body = RECORD("1")},
+		{"GET /bucket/pre/1-" ID("1") ".json ", .status = 200, .body = RECORD("1")},
+		{NAMES "&start-after=pre%2F2-" ID("2") ".json ", .status = 200,
+			.body = "<ListBucketResult>" NAME("2-" ID("2") ".json.old")
+				NAME("2-" ID("2") ".qcow2") NAME("2-" ID("2") ".qcow2/1.json")
+					NAME("3-" ID("3") ".json") NAME("others.json")
+						NAME("z-" ID("3") ".raw") "</ListBucketResult>"},
+		{"GET /bucket/pre/2-" ID("2") ".json ", .status = 200, .body = RECORD("2")},
+		{NAMES "&start-after=pre%2Fz-" ID("3") ".raw ", .status = 200,
+			.body = "<ListBucketResult/>"},
+	};
+
+	warnings = 0;
+	qmpsnap_log_to(QMPSNAP_LOG_WARNING, count_warning, NULL);
+	serve_objects(script, 6);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 2);
+	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	ck_assert_str_eq(json_string(json_object_array_get_idx(got.images, 1), "location"),
+		"s3://bucket/pre/2-" ID("2") ".qcow2");
+	ck_assert_uint_eq(warnings, 1);
 	stop_serving();
 }
 END_TEST
@@ -523,6 +644,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, test_cancel, 0, 3);
 	tcase_add_test(tcase, test_restore_sync_fails);
 	tcase_add_loop_test(tcase, test_restore_cancelled, 0, 10);
+	tcase_add_loop_test(tcase, test_restore_half, 0, 2);
 	tcase_add_loop_test(tcase, test_download_cancelled, 0, 2);
 	tcase_add_test(tcase, test_delete);
 	tcase_add_test(tcase, test_strange_files);
@@ -531,6 +653,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_pages);
 	tcase_add_test(tcase, test_endless);
 	tcase_add_test(tcase, test_narrowed);
+	tcase_add_test(tcase, test_objects);
 	suite_add_tcase(s, tcase);
 	return s;
 }

@@ -139,6 +139,41 @@ START_TEST(test_part_of_a_set)
 }
 END_TEST
 
+#define OF(n) "\"qmpsnap_disks\": \"" n "\""
+
+/* One that misses an image counts as none, and goes when it is older than all that stay. */
+START_TEST(test_incomplete)
+{
+	add('a', 1, OF("2"));
+	add('b', 2, OF("2"));
+	add('b', 2, OF("2"));
+	add('c', 3, OF("1"));
+	add('d', 4, OF("2"));
+	add('e', 5, OF("2"));
+	add('e', 5, OF("2"));
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 4}, 'e'), "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 3}, 'e'), "a");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 2}, 'e'), "abb");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 1}, 'e'), "abbcd");
+	/* Not even the newest one: nothing goes for it that wouldn't go without. */
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 1}, 'd'), "abbc");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 3}, 'd'), "a");
+}
+END_TEST
+
+/* What an older version made doesn't say, nor what says it in a way that can't be read. */
+START_TEST(test_unknown_size)
+{
+	static const char *const says[] = {
+		"", OF(""), OF("two"), OF("-1"), OF("0"), OF("999999"), "\"qmpsnap_disks\": 2"};
+
+	add('a', 1, says[_i]);
+	add('b', 2, "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 2}, 'b'), "");
+	ck_assert_str_eq(doomed((struct rotation){.uuid = UUID, .keep = 1}, 'b'), "a");
+}
+END_TEST
+
 /* Whose store has other projects' sets in sight doesn't lose his own to them. */
 START_TEST(test_foreign_does_not_count)
 {
@@ -289,6 +324,8 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_whole_sets);
 	tcase_add_loop_test(tcase, test_never, 0, sizeof(others) / sizeof(others[0]));
 	tcase_add_test(tcase, test_part_of_a_set);
+	tcase_add_test(tcase, test_incomplete);
+	tcase_add_loop_test(tcase, test_unknown_size, 0, 7);
 	tcase_add_test(tcase, test_foreign_does_not_count);
 	tcase_add_test(tcase, test_copies_do_not_count);
 	tcase_add_test(tcase, test_newest);

@@ -121,6 +121,28 @@ START_TEST(test_words)
 }
 END_TEST
 
+/* Fewer are there, and published, than their set was made of: whichever of them are meant. */
+START_TEST(test_incomplete)
+{
+	static const char of_two[] =
+		"[" OURS("1", "a") GOOD "\"qmpsnap_disks\": \"2\"}," OURS("2", "a") GOOD
+		"\"qmpsnap_disks\": \"2\"}," OURS("3", "b") GOOD "\"qmpsnap_disks\": \"2\"}," OURS(
+			"4", "b") "\"qmpsnap_disks\": \"2\"}," OURS("5", "c") GOOD
+		"\"qmpsnap_disks\": \"1\"}," OURS("6", "d") GOOD
+		"\"name\": \"old\"},"
+		"{\"id\": \"" ID("7") "\", \"qmpsnap_disks\": \"9\"}]";
+	struct json_object *records = json_tokener_parse(of_two);
+
+	ck_assert_ptr_nonnull(records);
+	select_mark_incomplete(records);
+	for (size_t i = 0; i < 7; i++)
+		ck_assert_int_eq(
+			json_flag(json_object_array_get_idx(records, i), "incomplete", i != 2),
+			i == 2 || i == 3);
+	(void)json_object_put(records);
+}
+END_TEST
+
 START_TEST(test_time)
 {
 	static const char *const good[] = {"2026-11-23", "2026-11-23T13", "2026-11-23T13:20Z",
@@ -192,6 +214,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_all);
 	tcase_add_test(tcase, test_filters);
 	tcase_add_test(tcase, test_words);
+	tcase_add_test(tcase, test_incomplete);
 	tcase_add_test(tcase, test_time);
 	tcase_add_loop_test(tcase, test_delete, 0, sizeof(deletions) / sizeof(deletions[0]));
 	suite_add_tcase(s, tcase);
