@@ -40,6 +40,7 @@ struct swift_store {
 	struct keystone_wait wait;
 	struct remote_call *waiting; /* for a token */
 	bool logging_in, closing;
+	bool given_up; /* its login was cancelled for want of anybody who waits */
 	char container[SWIFT_CONTAINER_BYTES];
 	/* Of the containers. */
 	char path[SWIFT_CONTAINER_PATH_BYTES], segments_path[SWIFT_CONTAINER_PATH_BYTES];

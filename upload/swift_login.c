@@ -84,6 +84,8 @@ static void drop_token(struct swift_v1 *v1)
 	v1->token = NULL;
 }
 
+static void v1_log_in(struct swift_store *store);
+
 static void v1_answered(
 	const struct qmpsnap_error *broken, const struct http_reply *reply, void *data)
 {
@@ -91,11 +93,18 @@ static void v1_answered(
 	struct swift_v1 *v1 = &store->v1;
 	const bool well = !broken && (reply->status == 200 || reply->status == 204);
 	const char *url = well ? http_header(reply, "X-Storage-Url") : NULL;
+	const bool given_up = store->given_up;
 	struct qmpsnap_error err;
 
 	v1->call = NULL;
+	store->given_up = false;
 	if (store->closing) {
 		swift_free(store);
+		return;
+	}
+	/* Somebody came while it was being given up. */
+	if (store->waiting && given_up) {
+		v1_log_in(store);
 		return;
 	}
 	drop_token(v1);
@@ -172,7 +181,8 @@ static void leave(struct remote *remote, struct remote_call *call)
 	if (store->waiting || !store->logging_in)
 		return;
 	if (store->v1.call) {
-		/* What it brings is told to nobody. */
+		/* What it brings is told to nobody; until then no other login begins. */
+		store->given_up = true;
 		http_cancel(store->v1.call);
 	} else if (!store->v1.url) {
 		store->logging_in = false;

@@ -287,6 +287,39 @@ START_TEST(test_stop_in_login)
 }
 END_TEST
 
+/* The undo of what was stopped in a login logs in anew, be that login's end there yet or not. */
+START_TEST(test_discard_after_stop)
+{
+	struct fake_exchange script[] = {
+		LOGIN,
+		BOXES,
+		{"GET /auth/v1.0 ", .how = FAKE_SILENT},
+		LOGIN,
+		{"DELETE " JSON " ", .status = 404},
+		{"DELETE " DATA " ", .status = 404},
+		{LIST, .status = 204},
+	};
+	struct outcome outcome = {.calls = 0}, discarded = {.calls = 0};
+
+	start(script, 8);
+	struct swift_store *swift = (struct swift_store *)store;
+	free(swift->v1.token);
+	swift->v1.token = NULL;
+	image->ops->put(
+		image, &stream.base, &kit_instant, outcome_progress, outcome_done, &outcome);
+	while (script[3].seen == 0)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	image->ops->stop(image);
+	while (_i && swift->v1.call)
+		(void)uv_run(&loop, UV_RUN_ONCE);
+	ck_assert_int_eq(swift->v1.call == NULL, _i);
+	store->ops->discard_left(store, &spec, outcome_done, &discarded);
+	ck_assert_msg(outcome_wait(&loop, &discarded), "%s", discarded.err.message);
+	ck_assert_uint_eq(outcome.calls, 1);
+	finish();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("swift");
@@ -304,6 +337,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, test_logins, 0, 4);
 	tcase_add_test(tcase, test_left);
 	tcase_add_test(tcase, test_stop_in_login);
+	tcase_add_loop_test(tcase, test_discard_after_stop, 0, 2);
 	suite_add_tcase(s, tcase);
 	return s;
 }
