@@ -74,3 +74,9 @@ uint64_t undo_patience_left(struct undo_patience *patience, uv_loop_t *loop, uin
 		return 0;
 	return ms < patience->until_ms - now ? ms : patience->until_ms - now;
 }
+
+void undo_patience_renew(struct undo_patience *patience)
+{
+	patience->until_ms = 0;
+	patience->silent = false;
+}

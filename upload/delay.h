@@ -35,12 +35,15 @@ uint64_t delay_after(unsigned n, uint64_t first_ms, uint64_t asked_ms);
 struct undo_patience {
 	uint64_t until_ms; /* uv_now(); 0: none has failed since the last success */
 	uint64_t most_ms; /* 0: DELAY_UNDO_MS */
-	bool silent; /* it ran out without an answer: no other deletion is tried */
+	bool silent; /* it ran out, and since then there was no answer: no deletion is tried */
 };
 
 enum { DELAY_UNDO_MS = 30 * 1000 };
 
 /* After a failure: how much of `ms` is to be waited before another try; 0: there is to be none. */
 uint64_t undo_patience_left(struct undo_patience *patience, uv_loop_t *loop, uint64_t ms);
+
+/* After a deletion in the middle of a run: the undo that may follow has its patience whole. */
+void undo_patience_renew(struct undo_patience *patience);
 
 #endif

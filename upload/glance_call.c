@@ -128,6 +128,7 @@ static void answered(const struct qmpsnap_error *err, const struct http_reply *r
 		return;
 	}
 	call->store->reached = true;
+	call->store->undo.silent = false;
 	if (log_in_again(call, reply, !request->pump || pump_is_untouched(request->pump)))
 		return;
 	if (reply->status != request->expect[0] && reply->status != request->expect[1]) {

@@ -69,6 +69,7 @@ static void removed(const struct qmpsnap_error *err, void *data)
 {
 	struct glance_image *image = data;
 
+	undo_patience_renew(&image->store->undo);
 	if (glance_end_stopped(image))
 		return;
 	if (err) {

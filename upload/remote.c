@@ -120,6 +120,7 @@ static bool judge(struct remote_call *call, const struct qmpsnap_error *broken,
 		return false;
 	}
 	call->remote->reached = true;
+	call->remote->undo.silent = false;
 	keep_etag(call, reply);
 	const long status = ops->status ? ops->status(reply) : reply->status;
 	if (is_expected(call, status)) {

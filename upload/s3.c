@@ -24,10 +24,13 @@ static void begin(struct s3_image *image);
 /* Nobody else's can be under the key, whose end is a UUID. */
 static void swept(const struct qmpsnap_error *err, void *data)
 {
+	struct s3_image *image = data;
+
+	undo_patience_renew(&image->store->remote.undo);
 	if (err)
 		log_line(QMPSNAP_LOG_WARNING, "%s; an upload that is never completed may be left",
 			err->message);
-	begin(data);
+	begin(image);
 }
 
 static void created(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
@@ -52,7 +55,7 @@ static void created(const struct qmpsnap_error *err, const struct http_reply *re
 			error_hint(&wrong, "is this the endpoint of S3?");
 			err = &wrong;
 		}
-	} else if (!image->o.call.doubtful &&
+	} else if (!image->o.call.doubtful && image->n_begun == 1 &&
 		   (answer_said(err, 400, 499) || answer_unreached(err))) {
 		image->o.maybe_there = false;
 	}

@@ -153,6 +153,31 @@ START_TEST(test_made_anew)
 }
 END_TEST
 
+/* When the deletion in between meets no answer, that is no reason to try none of the undo's. */
+START_TEST(test_made_anew_in_vain)
+{
+	struct fake_exchange script[] = {
+		{CREATE, .status = 201, .body = QUEUED},
+		{PATCH, .status = 200},
+		{LIST, .status = 200, .body = "{}"},
+		{PUT, .how = FAKE_CUT, .cut_at = 1 << 20},
+		{GET, .status = 200, .body = "{\"status\": \"saving\"}", .times = 4},
+		/* curl itself tries again at once what a kept connection has lost */
+		{DELETE, .how = FAKE_HANG_UP, .times = 3},
+		{DELETE, .status = 204},
+	};
+
+	tries = 3;
+	fake_stream_init(&stream, &loop, 3000001);
+	start(&loop, script, 7);
+	((struct glance_store *)store)->undo.most_ms = 1;
+	ck_assert(!kit_put(&loop, image, &stream.base, &err));
+	((struct glance_store *)store)->undo.most_ms = 0;
+	ck_assert_msg(kit_discard(&loop, image, &err), "%s", err.message);
+	finish(true);
+}
+END_TEST
+
 /* A user who deletes the record cancels the snapshot, wherever it is found out. */
 START_TEST(test_deleted_meanwhile)
 {
@@ -432,6 +457,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(c, loop_setup, loop_teardown);
 	tcase_add_test(c, test_passing_faults);
 	tcase_add_test(c, test_made_anew);
+	tcase_add_test(c, test_made_anew_in_vain);
 	tcase_add_test(c, test_import);
 	tcase_add_loop_test(c, test_no_import, 0, 5);
 	tcase_add_loop_test(c, test_deleted_meanwhile, 0, 3);

@@ -277,6 +277,7 @@ START_TEST(test_refused)
 	};
 
 	start(script, 6);
+	remote_of(store)->undo.silent = true; /* any answer ends that */
 	ck_assert(!kit_put(&loop, image, &stream.base, &err));
 	ck_assert_str_eq(err.message,
 		"uploading part 1 of s3://bucket/pre/web_1-" KIT_ID
@@ -312,6 +313,33 @@ START_TEST(test_doubtful_upload)
 	start(script, 12);
 	ck_assert_int_eq(err.code, QMPSNAP_OK);
 	ck_assert(kit_discard(&loop, image, &err));
+	finish();
+}
+END_TEST
+
+/* A deletion in between that meets no answer is no reason to try none of the undo's. */
+START_TEST(test_silent_sweep)
+{
+	struct fake_exchange script[] = {
+		{"POST " KEY "?uploads= ", .how = FAKE_HANG_UP},
+		BEGIN,
+		/* curl itself tries again at once what a kept connection has lost */
+		{"DELETE " JSON " ", .how = FAKE_HANG_UP, .times = 3},
+		{"POST " KEY "?uploads= ", .how = FAKE_HANG_UP, .times = 3},
+		{"DELETE " JSON " ", .status = 404},
+		{LIST, .status = 200, .body = "<ListMultipartUploadsResult/>"},
+		{"DELETE " KEY " ", .status = 404},
+	};
+
+	if (_i)
+		script[3] = (struct fake_exchange){"POST " KEY "?uploads= ", .status = 403};
+	open_store(script, 7);
+	remote_of(store)->tries = 3;
+	remote_of(store)->undo.most_ms = 1;
+	image = kit_create(&loop, store, &spec, &err);
+	ck_assert_int_eq(err.code, QMPSNAP_STORE);
+	remote_of(store)->undo.most_ms = 0;
+	ck_assert_msg(kit_discard(&loop, image, &err), "%s", err.message);
 	finish();
 }
 END_TEST
@@ -471,6 +499,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_lost_completion);
 	tcase_add_test(tcase, test_refused);
 	tcase_add_test(tcase, test_doubtful_upload);
+	tcase_add_loop_test(tcase, test_silent_sweep, 0, 2);
 	tcase_add_test(tcase, test_aborted_twice);
 	tcase_add_test(tcase, test_always_doubtful);
 	tcase_add_test(tcase, test_left);
