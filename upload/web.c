@@ -313,10 +313,13 @@ static void discard_left(struct qmpsnap_store *base, const struct store_image_sp
 	left->image.done = leftover_done;
 	left->image.data = left;
 	const struct web_store *store = left->image.store;
-	if (spec->unsent || store->spec.query_lost) {
+	if (spec->unsent || store->spec.lost) {
+		char why[80];
+		(void)snprintf(why, sizeof(why), "its %s, which wasn't written down, may be needed",
+			store->spec.lost);
 		/* Unsent: what is there may be why. */
 		if (!spec->unsent)
-			leave_alone(store, "its query, which wasn't written down, would be needed");
+			leave_alone(store, why);
 		work_report(&left->image.later, store->remote.loop, NULL, finish, &left->image);
 	} else {
 		send_request(&left->image, &head, "looking at", leftover_looked);

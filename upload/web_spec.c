@@ -132,7 +132,9 @@ static bool take_word(struct web_spec *web, const char *word, struct qmpsnap_err
 	else if (strcmp(word, "insecure") == 0)
 		well = web->insecure = true;
 	else if (strcmp(word, "no-query") == 0)
-		well = web->query_lost = true;
+		well = (web->lost = "query") != NULL;
+	else if (strcmp(word, "no-header") == 0)
+		well = (web->lost = "--header") != NULL;
 	else if (value && strncmp(word, header, strlen(header)) == 0)
 		well = add_header(web, value, err);
 	else if (value && strncmp(word, file, strlen(file)) == 0)
@@ -229,15 +231,40 @@ char *web_spec_complete(const char *spec, const struct qmpsnap_store_options *op
 	return whole;
 }
 
+static void put_word(FILE *out, const char *word, bool *more)
+{
+	(void)fprintf(out, "%c%s", *more ? '&' : '#', word);
+	*more = true;
+}
+
 char *web_spec_keep(const char *spec)
 {
+	static const char header[] = "header=";
 	const size_t end = strcspn(spec, "#"), place = strcspn(spec, "?#");
-	char *kept = NULL;
+	char *kept = NULL, *words = strdup(spec[end] ? spec + end + 1 : ""), *rest = NULL;
+	size_t size = 0;
+	FILE *out = words ? open_memstream(&kept, &size) : NULL;
+	bool more = false, no_header = false;
 
-	if (place == end)
-		return strdup(spec);
-	if (asprintf(&kept, "%.*s#no-query%s%s", (int)place, spec, spec[end] ? "&" : "",
-		    spec[end] ? spec + end + 1 : "") < 0)
-		kept = NULL;
-	return kept;
+	if (!out) {
+		free(words);
+		return NULL;
+	}
+	(void)fprintf(out, "%.*s", (int)place, spec);
+	if (place < end)
+		put_word(out, "no-query", &more);
+	for (char *word = strtok_r(words, "&", &rest); word; word = strtok_r(NULL, "&", &rest)) {
+		const bool is_header = strncmp(word, header, strlen(header)) == 0;
+		if (!is_header)
+			put_word(out, word, &more);
+		else if (!no_header)
+			put_word(out, "no-header", &more);
+		no_header |= is_header;
+	}
+	free(words);
+	const bool bad = ferror(out) != 0;
+	if (fclose(out) == 0 && !bad)
+		return kept;
+	free(kept);
+	return NULL;
 }

@@ -16,7 +16,7 @@ struct web_spec {
 	size_t n_headers;
 	char *cacert; /* NULL: the system's authorities */
 	bool force, insecure;
-	bool query_lost; /* the URL had one, which wasn't written down: see web_spec_keep() */
+	const char *lost; /* what wasn't written down, see web_spec_keep(); NULL: nothing */
 };
 
 /* What `spec` and the options say; reads the files of headers.  False and *err (USAGE, INTERNAL);
@@ -29,7 +29,7 @@ void web_spec_free(struct web_spec *web);
 char *web_spec_complete(const char *spec, const struct qmpsnap_store_options *options);
 
 /* A completed spec as it may stand in a file, to be freed: the query, which signs some URLs, gives
- * way to the word "no-query" in the fragment.  NULL without memory. */
+ * way to the word "no-query" in the fragment, and headers to "no-header".  NULL without memory. */
 char *web_spec_keep(const char *spec);
 
 #endif

@@ -104,9 +104,10 @@ START_TEST(test_kept_specs)
 		{"https://h/p", "https://h/p"},
 		{"https://h/p#force", "https://h/p#force"},
 		{"https://h/p?sig=hush", "https://h/p#no-query"},
-		{"https://h/p?sig=hush#force&header=X%3A%20a", "https://h/p#no-query&force"
-							       "&header=X%3A%20a"},
-		{"https://h/p#header=X%3A?", "https://h/p#header=X%3A?"},
+		{"https://h/p?sig=hush#force&header=X%3A%20hush",
+			"https://h/p#no-query&force&no-header"},
+		{"https://h/p#header=X%3A?hush&header=Y%3A&insecure&cacert=/c",
+			"https://h/p#no-header&insecure&cacert=/c"},
 	};
 	static const struct qmpsnap_store_options none;
 	struct web_spec web;
@@ -115,7 +116,7 @@ START_TEST(test_kept_specs)
 		char *kept = web_spec_keep(rows[i].spec);
 		ck_assert_str_eq(kept, rows[i].kept);
 		ck_assert(web_spec_open(&web, kept, &none, &err));
-		ck_assert(web.query_lost == (strstr(rows[i].spec, "hush") != NULL));
+		ck_assert((web.lost != NULL) == (strstr(rows[i].spec, "hush") != NULL));
 		ck_assert_str_eq(web.url, "https://h/p");
 		web_spec_free(&web);
 		free(kept);
@@ -128,15 +129,16 @@ START_TEST(test_kept_specs)
 }
 END_TEST
 
-/* Without its query a URL may be another's. */
-START_TEST(test_left_without_query)
+/* Without its query, or a header, a URL may be another's. */
+START_TEST(test_left_without_all)
 {
+	static const char *const lost[] = {"no-query", "no-header"};
 	char text[128];
 
 	open_store(NULL, 0);
 	image = NULL;
 	qmpsnap_store_close(store);
-	(void)snprintf(text, sizeof(text), "%s/up/a.img#no-query", server.url);
+	(void)snprintf(text, sizeof(text), "%s/up/a.img#%s", server.url, lost[_i]);
 	store = qmpsnap_store_open(&loop, text, NULL, &err);
 	ck_assert(kit_discard_left(&loop, store, &spec, &err));
 	finish();
@@ -383,7 +385,7 @@ static Suite *suite(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, test_specs);
 	tcase_add_test(tcase, test_kept_specs);
-	tcase_add_test(tcase, test_left_without_query);
+	tcase_add_loop_test(tcase, test_left_without_all, 0, 2);
 	tcase_add_test(tcase, test_wrong_specs);
 	tcase_add_test(tcase, test_whole_life);
 	tcase_add_test(tcase, test_something_there);
