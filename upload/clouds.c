@@ -2,6 +2,8 @@
 #include "upload/clouds.h"
 
 #include "base/json.h"
+#include "base/log.h"
+#include "upload/config_file.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -247,30 +249,35 @@ static bool check_auth(const struct cloud *cloud, struct qmpsnap_error *err)
 
 /* ---- Where the service is ----------------------------------------------------------------- */
 
-/* "image_interface", else "interface"; `service` is "image", "object-store". */
+/* "image_interface" for "interface"; `service` is "image", "object-store". */
 static const char *service_setting(
 	struct json_object *settings, const char *service, const char *key)
 {
 	char name[64];
-	const char *value;
 
 	(void)snprintf(name, sizeof(name), "%s_%s", service, key);
 	for (char *c = name; *c; c++) {
 		if (*c == '-')
 			*c = '_';
 	}
-	value = plain_setting(settings, name);
-	return value ? value : plain_setting(settings, key);
+	return plain_setting(settings, name);
 }
 
 static bool take_interface(struct cloud *cloud, struct json_object *settings, const char *service,
 	struct qmpsnap_error *err)
 {
 	static const char *const known[] = {"public", "internal", "admin"};
-	const char *value = plain_setting(settings, "endpoint_type");
+	const char *value = service_setting(settings, service, "interface");
 	size_t len;
 
-	if (!value && !(value = service_setting(settings, service, "interface")))
+	/* Of old an interface was called endpoint_type. */
+	if (!value)
+		value = service_setting(settings, service, "endpoint_type");
+	if (!value)
+		value = plain_setting(settings, "endpoint_type");
+	if (!value)
+		value = plain_setting(settings, "interface");
+	if (!value)
 		value = known[0];
 	/* The names of old: "publicURL". */
 	len = strcspn(value, "U");
@@ -303,14 +310,17 @@ static bool take_places(struct cloud *cloud, struct json_object *settings, const
 	struct qmpsnap_error *err)
 {
 	const char *endpoint = service_setting(settings, service, "endpoint_override");
+	const char *region = service_setting(settings, service, "region_name");
 	const char *auth_url = auth_setting(settings, "auth_url");
 
+	if (!endpoint)
+		endpoint = service_setting(settings, service, "endpoint");
 	if (!endpoint && cloud->auth == CLOUD_AUTH_NONE)
 		endpoint = auth_setting(settings, "endpoint");
 	if (!auth_url)
 		auth_url = plain_setting(settings, "identity_endpoint_override");
 	return set(&cloud->endpoint, endpoint, err) &&
-	       set(&cloud->region, service_setting(settings, service, "region_name"), err) &&
+	       set(&cloud->region, region ? region : plain_setting(settings, "region_name"), err) &&
 	       set_auth_url(cloud, auth_url, err) && take_interface(cloud, settings, service, err);
 }
 
@@ -318,9 +328,17 @@ static bool take_tls(struct cloud *cloud, struct json_object *settings, struct q
 {
 	cloud->insecure = is_yes(plain_setting(settings, "insecure")) ||
 			  is_no(plain_setting(settings, "verify"));
-	return set_path(&cloud->cacert, plain_setting(settings, "cacert"), err) &&
-	       set_path(&cloud->cert, plain_setting(settings, "cert"), err) &&
-	       set_path(&cloud->key, plain_setting(settings, "key"), err);
+	if (!set_path(&cloud->cacert, plain_setting(settings, "cacert"), err) ||
+		!set_path(&cloud->cert, plain_setting(settings, "cert"), err) ||
+		!set_path(&cloud->key, plain_setting(settings, "key"), err))
+		return false;
+	/* Without a file of its own the key is in that of the certificate. */
+	const char *key = cloud->key ? cloud->key : cloud->cert;
+	if (key && config_others_read(key))
+		log_line(QMPSNAP_LOG_WARNING,
+			"other users may read %s, and there is a private key in it: chmod 600",
+			key);
+	return true;
 }
 
 /* ---- The whole ---------------------------------------------------------------------------- */
@@ -334,7 +352,7 @@ struct cloud *cloud_open(const char *name, const char *service, struct qmpsnap_e
 		(void)error_no_memory(err);
 		return NULL;
 	}
-	settings = clouds_settings(name, &cloud->name, err);
+	settings = clouds_settings(name, &cloud->name, &cloud->in_file, err);
 	const bool well = settings && take_auth_settings(cloud, settings, err) &&
 			  choose_auth(cloud, settings, err) &&
 			  spread_domains(cloud, settings, err) &&

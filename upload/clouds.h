@@ -27,6 +27,7 @@ enum cloud_auth {
 /* All strings are owned; NULL or "" never distinguishes anything: what isn't given is NULL. */
 struct cloud {
 	char *name; /* for messages */
+	bool in_file; /* the name finds it in clouds.yaml again */
 	enum cloud_auth auth;
 	char *auth_url;
 	char *username, *user_id, *user_domain_id, *user_domain_name;
@@ -57,9 +58,10 @@ void cloud_free(struct cloud *cloud);
 /* ---- Between clouds.c and clouds_files.c --------------------------------------------------- */
 
 /* What the files and the environment say of the cloud that is meant: one object, keys with
- * underscores, "auth" in it is one, too.  `chosen` is the cloud's name, to be freed.  The caller's;
- * NULL and *err (USAGE, INTERNAL). */
-struct json_object *clouds_settings(const char *name, char **chosen, struct qmpsnap_error *err);
+ * underscores, "auth" in it is one, too.  `chosen` is the cloud's name, to be freed; `in_file`: see
+ * struct cloud.  The caller's; NULL and *err (USAGE, INTERNAL). */
+struct json_object *clouds_settings(
+	const char *name, char **chosen, bool *in_file, struct qmpsnap_error *err);
 
 /* The variables OS_* as such an object. */
 struct json_object *clouds_environment(void);

@@ -70,22 +70,31 @@ static bool holds_secret(struct json_object *settings)
 		if (json_string(settings, secrets[i]))
 			return true;
 	}
-	return false;
+	struct json_object *regions = json_member(settings, "regions", json_type_array);
+	for (size_t i = 0; i < json_length(regions); i++) {
+		struct json_object *region = json_object_array_get_idx(regions, i);
+		if (holds_secret(json_member(region, "values", json_type_object)))
+			return true;
+	}
+	struct json_object *auth = json_member(settings, "auth", json_type_object);
+	return auth && holds_secret(auth);
 }
 
-/* Whether any cloud of the file comes with a secret. */
+/* Whether any cloud of the file, or profile of clouds-public.yaml, comes with a secret. */
 static bool file_holds_secret(struct json_object *file)
 {
-	struct json_object *clouds = json_member(file, "clouds", json_type_object);
+	static const char *const lists[] = {"clouds", "public-clouds"};
 
-	if (!clouds)
-		return false;
-	json_object_object_foreach(clouds, name, cloud)
-	{
-		(void)name;
-		if (holds_secret(cloud) ||
-			holds_secret(json_member(cloud, "auth", json_type_object)))
-			return true;
+	for (size_t i = 0; i < 2; i++) {
+		struct json_object *clouds = json_member(file, lists[i], json_type_object);
+		if (!clouds)
+			continue;
+		json_object_object_foreach(clouds, name, cloud)
+		{
+			(void)name;
+			if (holds_secret(cloud))
+				return true;
+		}
 	}
 	return false;
 }
@@ -368,8 +377,8 @@ static const char *only_cloud(struct json_object *file)
 	return NULL;
 }
 
-static struct json_object *choose(
-	const struct files *files, const char *name, char **chosen, struct qmpsnap_error *err)
+static struct json_object *choose(const struct files *files, const char *name, char **chosen,
+	bool *in_file, struct qmpsnap_error *err)
 {
 	const char *own =
 		variable("OS_CLOUD_NAME") ? variable("OS_CLOUD_NAME") : DEFAULT_ENVIRONMENT_CLOUD;
@@ -381,7 +390,8 @@ static struct json_object *choose(
 	if (!name)
 		name = made ? own : only_cloud(files->open);
 	*chosen = name ? strdup(name) : NULL;
-	if (*chosen && made && strcmp(name, own) == 0)
+	*in_file = !(made && name && strcmp(name, own) == 0);
+	if (*chosen && !*in_file)
 		return environment;
 	(void)json_object_put(environment);
 	if (*chosen)
@@ -396,7 +406,8 @@ static struct json_object *choose(
 	return NULL;
 }
 
-struct json_object *clouds_settings(const char *name, char **chosen, struct qmpsnap_error *err)
+struct json_object *clouds_settings(
+	const char *name, char **chosen, bool *in_file, struct qmpsnap_error *err)
 {
 	struct json_object *settings = NULL;
 	struct files files;
@@ -404,7 +415,7 @@ struct json_object *clouds_settings(const char *name, char **chosen, struct qmps
 	*chosen = NULL;
 	if (!read_files(&files, err))
 		return NULL;
-	settings = choose(&files, name, chosen, err);
+	settings = choose(&files, name, chosen, in_file, err);
 	free_files(&files);
 	return settings;
 }

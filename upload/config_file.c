@@ -271,6 +271,20 @@ static char *read_all(int fd, size_t size, const char *path, struct qmpsnap_erro
 	return text;
 }
 
+/* A user's own group is no company. */
+static bool is_for_others(const struct stat *status)
+{
+	return (status->st_mode & S_IROTH) ||
+	       ((status->st_mode & S_IRGRP) && status->st_gid != getegid());
+}
+
+bool config_others_read(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && is_for_others(&status);
+}
+
 static enum config_read read_open(int fd, const char *path, config_parse_fn *parse,
 	struct json_object **object, bool *others_read, struct qmpsnap_error *err)
 {
@@ -286,10 +300,8 @@ static enum config_read read_open(int fd, const char *path, config_parse_fn *par
 			err, QMPSNAP_USAGE, "%s is longer than %d bytes", path, CONFIG_FILE_BYTES);
 		return CONFIG_WRONG;
 	}
-	/* A user's own group is no company. */
 	if (others_read)
-		*others_read = (status.st_mode & S_IROTH) ||
-			       ((status.st_mode & S_IRGRP) && status.st_gid != getegid());
+		*others_read = is_for_others(&status);
 	if (!(text = read_all(fd, (size_t)status.st_size, path, err)))
 		return CONFIG_WRONG;
 	const bool well = parse(text, (size_t)status.st_size, path, object, err);

@@ -32,6 +32,9 @@ enum config_read {
 enum config_read config_file_read(const char *path, struct json_object **object, bool *others_read,
 	struct qmpsnap_error *err);
 
+/* The same of a file that is read by others. */
+bool config_others_read(const char *path);
+
 /* What makes objects out of a text: config_file_parse() is one. */
 typedef bool config_parse_fn(const char *text, size_t len, const char *name,
 	struct json_object **object, struct qmpsnap_error *err);

@@ -201,6 +201,23 @@ static const struct row {
 		"the cloud 'a' has no region 'Y'"},
 	{"clouds: {a: {region_name: X, image_region_name: I, image_interface: admin, " AUTH "}}",
 		NULL, NULL, "", "a", "cloud=a" AUTH_SAYS " region=I if=admin"},
+	/* Endpoints and interfaces; each was compared with openstacksdk 0.101 */
+	{"clouds: {a: {endpoint_override: 'http://e', endpoint: 'http://x', " AUTH "}}", NULL, NULL,
+		"", "a", "cloud=a" AUTH_SAYS " if=public"},
+	{"clouds: {a: {image_endpoint: 'http://i', " AUTH "}}", NULL, NULL, "", "a",
+		"cloud=a" AUTH_SAYS " at=http://i if=public"},
+	{"clouds: {a: {image_endpoint: 'http://i', image_endpoint_override: 'http://o', " AUTH "}}",
+		NULL, NULL, "", "a", "cloud=a" AUTH_SAYS " at=http://o if=public"},
+	{NULL, NULL, NULL, "OS_AUTH_TYPE=none OS_ENDPOINT=http://n OS_IMAGE_ENDPOINT=http://i",
+		NULL, "cloud=envvars auth=none at=http://i if=public"},
+	{NULL, NULL, NULL, "OS_AUTH_TYPE=none OS_ENDPOINT_OVERRIDE=http://n", NULL,
+		"cloud envvars: image_endpoint_override is missing"},
+	{"clouds: {a: {endpoint_type: internal, interface: admin, " AUTH "}}", NULL, NULL, "", "a",
+		"cloud=a" AUTH_SAYS " if=internal"},
+	{"clouds: {a: {endpoint_type: internal, image_interface: admin, " AUTH "}}", NULL, NULL, "",
+		"a", "cloud=a" AUTH_SAYS " if=admin"},
+	{"clouds: {a: {image_endpoint_type: internalURL, interface: admin, " AUTH "}}", NULL, NULL,
+		"", "a", "cloud=a" AUTH_SAYS " if=internal"},
 	/* Spellings and kinds of login */
 	{"clouds: {a: {auth-type: v3token, auth: {auth-url: x, auth_token: t, domain_name: D}}}",
 		NULL, NULL, "", "a", "cloud=a auth=token url=x token=t dn=D if=public"},
@@ -337,6 +354,10 @@ START_TEST(test_readable_by_others)
 		{"clouds: {a: {password: p, auth: {auth_url: x}}}", 0644, true},
 		{"clouds: {a: {auth: {auth_url: x}}, b: {auth: {auth_token: t}}}", 0644, true},
 		{"clouds: {a: {auth: {auth_url: x}}}", 0644, false},
+		{"clouds: {a: {regions: [X, {name: Y, values: {auth: {password: p}}}]}}", 0644,
+			true},
+		{"clouds: {a: {regions: [X, {name: Y, values: {interface: admin}}]}}", 0644, false},
+		{"public-clouds: {v: {auth: {password: p}}}", 0644, true},
 	};
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
@@ -345,6 +366,36 @@ START_TEST(test_readable_by_others)
 		cloud_free(cloud_open("a", "image", &err));
 		ck_assert_msg((strstr(warnings, "other users may read ./clouds.yaml") != NULL) ==
 				      files[i].warns,
+			"row %zu: %s", i, warnings);
+	}
+}
+END_TEST
+
+/* Where no key is named, it is in the certificate's file. */
+START_TEST(test_key_readable_by_others)
+{
+	static const struct {
+		const char *names;
+		mode_t cert, key;
+		const char *warns; /* of which file; NULL: none */
+	} keys[] = {
+		{"cert: c.pem, key: k.pem", 0644, 0600, NULL},
+		{"cert: c.pem, key: k.pem", 0644, 0644, "read k.pem"},
+		{"cert: c.pem", 0644, 0644, "read c.pem"},
+		{"cert: c.pem", 0600, 0644, NULL},
+		{"cert: c.pem, key: none.pem", 0644, 0644, NULL},
+	};
+	char text[512];
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		(void)snprintf(text, sizeof(text), "clouds: {a: {%s, " AUTH "}}", keys[i].names);
+		put_file("clouds.yaml", text, 0600);
+		put_file("c.pem", "", keys[i].cert);
+		put_file("k.pem", "", keys[i].key);
+		warnings[0] = '\0';
+		cloud_free(cloud_open("a", "image", &err));
+		ck_assert_msg(
+			keys[i].warns ? strstr(warnings, keys[i].warns) != NULL : !warnings[0],
 			"row %zu: %s", i, warnings);
 	}
 }
@@ -429,6 +480,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(c, test_clouds, 0, sizeof(rows) / sizeof(rows[0]));
 	tcase_add_test(c, test_search_path);
 	tcase_add_test(c, test_readable_by_others);
+	tcase_add_test(c, test_key_readable_by_others);
 	tcase_add_test(c, test_limits);
 	tcase_add_test(c, test_many_merges);
 	tcase_add_test(c, test_at_url);
