@@ -179,9 +179,15 @@ void flow_undo_ready(struct flow *f, const struct qmpsnap_error *err)
 	pump(f);
 }
 
+void flow_commit(struct flow *f)
+{
+	assert(f->busy && !f->unwinding && !flow_failed(f));
+	f->committed = true;
+}
+
 void flow_cancel(struct flow *f, const struct qmpsnap_error *why)
 {
-	if (f->unwinding || flow_failed(f))
+	if (f->unwinding || f->committed || flow_failed(f))
 		return;
 	f->err = *why;
 	if (f->busy && !f->held && f->steps[f->at].cancel)

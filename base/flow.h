@@ -62,7 +62,7 @@ struct flow {
 	struct qmpsnap_error err; /* the first failure; code OK: none */
 	struct qmpsnap_error undo_err; /* the first failure among the undos, */
 	unsigned n_undo_errs; /* of so many */
-	bool unwinding, busy, pumping, held;
+	bool unwinding, busy, pumping, held, committed;
 	bool asked; /* the undo under way has its `ready` */
 	unsigned n_again; /* how often the undo under way was run before */
 };
@@ -91,8 +91,12 @@ void flow_done(struct flow *f, const struct qmpsnap_error *err);
 /* Lets the undo begin that `ready` has held up; `err` (NULL: none) is kept as an undo's. */
 void flow_undo_ready(struct flow *f, const struct qmpsnap_error *err);
 
+/* What was done stands from here on: nothing cancels the flow any more.  For a step that has done
+ * what mustn't be undone, before its flow_done(); neither it nor one behind it fails then. */
+void flow_commit(struct flow *f);
+
 /* Records `why` as the flow's error and hurries the running step.  No effect when the flow has
- * failed already or is on its way back. */
+ * failed already, is committed or is on its way back. */
 void flow_cancel(struct flow *f, const struct qmpsnap_error *why);
 
 /* Whether the flow has failed or been cancelled. */

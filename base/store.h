@@ -85,7 +85,9 @@ struct store_ops {
 		const struct store_instant *instant, store_progress_fn *progress,
 		store_done_fn *done, void *data);
 
-	/* Hurries a running put: its `done` brings an error soon.  No effect otherwise. */
+	/* Hurries a running create, put or publish: its `done` brings an error soon, or none where
+	 * it only waits for the local disk.  Whether the store has done it is then in doubt, and
+	 * discard() copes with either.  No effect otherwise. */
 	void (*stop)(struct store_image *image);
 
 	/* Makes a confirmed image visible as a good one. */

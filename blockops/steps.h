@@ -56,7 +56,7 @@ flow_applies_fn guest_lock_applies;
 /* steps_journal.c */
 flow_fn journal_begin, journal_end;
 flow_applies_fn journal_applies;
-/* Ends the step `publish` once it is on the disk that nobody must delete the images any more. */
+/* images_announce() once it is on the disk that nobody must delete the images any more. */
 void journal_published(struct qmpsnap_snapshot *s);
 /* From the flow's watch: the step waits until its intent is on the disk. */
 void journal_hold(struct qmpsnap_snapshot *s);
@@ -87,11 +87,13 @@ int server_connect(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 void server_unlink(struct qmpsnap_snapshot *s);
 
 /* steps_images.c: the records in the store, the bytes, the publication */
-flow_fn images_create, images_discard;
+flow_fn images_create, images_cancel, images_discard;
 /* Whether a store can take the record as it is planned: USAGE, from within the plan. */
 bool images_check_record(const struct snapshot_disk *d, struct qmpsnap_error *err);
 flow_fn images_upload, images_upload_cancel;
 flow_fn images_publish;
+/* Tells of the images, and ends the step `publish`. */
+void images_announce(struct qmpsnap_snapshot *s);
 
 /* steps_scratch.c: where the filter puts what the guest overwrites */
 flow_fn scratch_add, scratch_remove;

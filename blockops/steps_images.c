@@ -115,6 +115,18 @@ static void discard_image(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 		disk_done(s, NULL);
 }
 
+/* What is done to one image after the other is given up; what the store has done of it the undo
+ * finds. */
+void images_cancel(struct flow *f, void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+	struct store_image *image = s->disk_at < s->n_disks ? s->disks[s->disk_at].image : NULL;
+
+	(void)f;
+	if (image)
+		image->ops->stop(image);
+}
+
 void images_discard(struct flow *f, void *self)
 {
 	(void)f;
@@ -264,13 +276,20 @@ static void publish_image(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	d->image->ops->publish(d->image, on_published, d);
 }
 
-/* From here on a guard leaves the images alone. */
+/* From here on the images stay, whatever comes: neither is the set taken back, nor by a guard. They
+ * are told of once that is on the disk, too. */
 static void all_published(struct qmpsnap_snapshot *s)
+{
+	flow_commit(&s->flow);
+	journal_published(s);
+}
+
+void images_announce(struct qmpsnap_snapshot *s)
 {
 	for (size_t i = 0; i < s->n_disks; i++)
 		snapshot_tell_disk(&s->disks[i], QMPSNAP_EVENT_IMAGE, s->disks[i].image->location,
 			s->disks[i].image->size_bytes, s->disks[i].image->size_bytes);
-	journal_published(s);
+	flow_done(&s->flow, NULL);
 }
 
 void images_publish(struct flow *f, void *self)

@@ -73,7 +73,7 @@ static void on_published(uv_work_t *work, int status)
 	struct qmpsnap_snapshot *s = work->data;
 
 	(void)status;
-	flow_done(&s->flow, NULL);
+	images_announce(s);
 }
 
 void journal_published(struct qmpsnap_snapshot *s)
@@ -81,7 +81,7 @@ void journal_published(struct qmpsnap_snapshot *s)
 	record_published(s);
 	if (s->journal.fd < 0 ||
 		uv_queue_work(s->loop, &s->sync_work, sync_in_pool, on_published) < 0)
-		flow_done(&s->flow, NULL);
+		images_announce(s);
 }
 
 static void on_synced(uv_work_t *work, int status)

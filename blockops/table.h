@@ -50,7 +50,7 @@
 
 #define STEP_IMAGES                                                                                \
 	{.name = "images", .start = images_create, .undo = images_discard,                         \
-	 .when = UNDO_ON_FAILURE,                                                                  \
+	 .when = UNDO_ON_FAILURE, .cancel = images_cancel,                                         \
 	 .text = "make the hidden image records in the store"}
 
 /* Around the instant, with the pause between them: a guest that stands still can't answer. */
@@ -94,7 +94,7 @@
 	 .text = "read the files, upload and verify each image"}
 
 #define STEP_PUBLISH                                                                               \
-	{.name = "publish", .start = images_publish,                                               \
+	{.name = "publish", .start = images_publish, .cancel = images_cancel,                      \
 	 .text = "publish the whole set"}
 
 /* clang-format on */

@@ -38,6 +38,7 @@ static void finish(const struct qmpsnap_error *err, void *self)
 {
 	struct glance_image *image = self;
 
+	image->state = AT_REST;
 	(void)json_object_put(image->sending);
 	image->sending = NULL;
 	image->done(err, image->data);
@@ -234,6 +235,7 @@ static struct store_image *create(struct qmpsnap_store *base, const struct store
 	image->store = store;
 	image->done = done;
 	image->data = data;
+	image->state = AT_CALL;
 	(void)snprintf(image->first_id, sizeof(image->first_id), "%s", spec->id);
 	(void)snprintf(image->name, sizeof(image->name), "%s", spec->name);
 	glance_use_id(image, 0);
@@ -265,6 +267,8 @@ static void publish(struct store_image *base, store_done_fn *done, void *data)
 
 	image->done = done;
 	image->data = data;
+	image->state = AT_CALL;
+	image->stopped = false;
 	(void)snprintf(digest, sizeof(digest), "%s:%s", base->digest_algorithm, base->digest);
 	glance_patch_set(patch, "qmpsnap_verified", json_object_new_string("true"));
 	glance_patch_set(patch, "qmpsnap_digest", json_object_new_string(digest));

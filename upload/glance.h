@@ -88,6 +88,7 @@ struct glance_call {
 	unsigned login; /* whose token it was sent with */
 	unsigned tries;
 	bool starting, waiting, relogged;
+	bool stopped; /* what comes now is the end, and an error */
 	bool sent; /* something got on its way to the service */
 	bool doubtful; /* an earlier try may have done what it was for */
 	char project[65]; /* whose token it was sent with; "": not known */
@@ -162,21 +163,24 @@ struct glance_image {
 	struct work later;
 	struct json_object *sending; /* what `call` sends */
 
-	/* put() */
+	/* What stop() finds: only put() comes by more than the first two. */
 	enum {
-		PUT_CALL, /* a request is under way */
-		PUT_REMOVAL, /* `removal` is */
-		PUT_DIGEST, /* the pump goes on, no request is under way */
-		PUT_CLOSING, /* the pump or the timer is being closed */
-		PUT_WAIT, /* for the next look at the record, or the next try */
+		AT_REST, /* or at what isn't stopped */
+		AT_CALL, /* a request is under way */
+		AT_REMOVAL, /* `removal` is */
+		AT_DIGEST, /* the pump goes on, no request is under way */
+		AT_CLOSING, /* the pump or the timer is being closed */
+		AT_WAIT, /* for the next look at the record, or the next try */
 	} state;
+	bool stopped;
+
+	/* put() */
 	struct stream *stream;
 	store_progress_fn *progress;
 	uint64_t progress_bytes; /* the most that was told */
 	struct pump *pump;
 	uv_timer_t timer;
 	delay_fn *after_wait;
-	bool stopped;
 	unsigned failures; /* of PUTs */
 	uint64_t retry_after_ms; /* what the answer to the last PUT asked for */
 	uint64_t settle_until_ms;

@@ -65,7 +65,8 @@ static bool try_again(struct glance_call *call, const struct qmpsnap_error *err)
 	struct glance_store *store = call->store;
 	char wait[UNITS_TEXT_BYTES];
 
-	if (call->request.once || call->tries >= store->tries || !answer_is_passing(err) ||
+	if (call->stopped || call->request.once || call->tries >= store->tries ||
+		!answer_is_passing(err) ||
 		(answer_unreached(err) && !store->reached && !call->request.insist))
 		return false;
 	call->doubtful |= !answer_unreached(err) && !answer_said(err, 400, 499) && call->sent;
@@ -105,7 +106,7 @@ static void describe(
 /* A refused token is replaced once, unless bytes have gone that can't be had back. */
 static bool log_in_again(struct glance_call *call, const struct http_reply *reply, bool untouched)
 {
-	if (reply->status != 401 || call->relogged || !untouched ||
+	if (reply->status != 401 || call->relogged || call->stopped || !untouched ||
 		!keystone_refused(call->store->session, call->login))
 		return false;
 	call->relogged = true;
@@ -251,9 +252,7 @@ void glance_cancel(struct glance_call *call)
 {
 	if (call->http) {
 		http_cancel(call->http);
-		/* What it brings is the end. */
-		call->request.once = true;
-		call->relogged = true;
+		call->stopped = true;
 	} else if (call->waiting) {
 		call->waiting = false;
 		keystone_leave(call->store->session, &call->wait);

@@ -77,7 +77,7 @@ static void removed(const struct qmpsnap_error *err, void *data)
 		return;
 	}
 	glance_use_id(image, image->spare + 1);
-	image->state = PUT_CALL;
+	image->state = AT_CALL;
 	glance_make_record(image, remade);
 }
 
@@ -94,7 +94,7 @@ static void make_anew(struct glance_image *image)
 		"%s; the service keeps the image in the state of being saved: another one takes "
 		"its place",
 		image->upload_err.message);
-	image->state = PUT_REMOVAL;
+	image->state = AT_REMOVAL;
 	glance_remove(&image->removal, image->store, image->id, glance_doing(image, "deleting"),
 		removed, image);
 }
@@ -222,6 +222,6 @@ void glance_look(struct glance_image *image)
 		.doing = glance_doing(image, "verifying"),
 		.expect = {200}};
 
-	image->state = PUT_CALL;
+	image->state = AT_CALL;
 	glance_send(&image->call, image->store, &request, looked, image);
 }

@@ -25,6 +25,7 @@ static void timer_closed(uv_handle_t *handle)
 {
 	struct glance_image *image = handle->data;
 
+	image->state = AT_REST;
 	(void)json_object_put(image->sending);
 	(void)json_object_put(image->got);
 	image->sending = NULL;
@@ -44,7 +45,7 @@ void glance_end(struct glance_image *image, const struct qmpsnap_error *err)
 {
 	if (err)
 		image->err = *err;
-	image->state = PUT_CLOSING;
+	image->state = AT_CLOSING;
 	if (image->pump)
 		pump_close(image->pump, pump_closed_at_end, image);
 	else
@@ -65,15 +66,15 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct glance_image *image = timer->data;
 
-	if ((image->state == PUT_WAIT || image->state == PUT_DIGEST) && glance_end_stopped(image))
+	if ((image->state == AT_WAIT || image->state == AT_DIGEST) && glance_end_stopped(image))
 		return;
-	if (image->state == PUT_WAIT)
+	if (image->state == AT_WAIT)
 		image->after_wait(image);
 }
 
 void glance_wait(struct glance_image *image, uint64_t ms, delay_fn *after)
 {
-	image->state = PUT_WAIT;
+	image->state = AT_WAIT;
 	image->after_wait = after;
 	(void)uv_timer_start(&image->timer, on_timer, ms, 0);
 }
@@ -132,7 +133,7 @@ void glance_import(struct glance_image *image)
 		.once = true,
 		.doing = glance_doing(image, "importing"),
 		.expect = {202}};
-	image->state = PUT_CALL;
+	image->state = AT_CALL;
 	glance_send(&image->call, image->store, &request, imported, image);
 }
 
@@ -157,7 +158,7 @@ static void upload_closed(void *data)
 
 static void close_pump(struct glance_image *image)
 {
-	image->state = PUT_CLOSING;
+	image->state = AT_CLOSING;
 	pump_close(image->pump, upload_closed, image);
 }
 
@@ -197,7 +198,7 @@ static void uploaded(const struct qmpsnap_error *err, struct json_object *json, 
 		image->upload_err = *err;
 	/* When only the answer was lost, the record tells, and the digest is needed. */
 	if (!err || (all_sent && !answer_said(err, 100, 599))) {
-		image->state = PUT_DIGEST;
+		image->state = AT_DIGEST;
 		pump_on_event(image->pump, on_digest, image);
 		on_digest(image);
 	} else {
@@ -261,7 +262,7 @@ void glance_upload(struct glance_image *image)
 		return;
 	}
 	const struct glance_request request = upload_request(image);
-	image->state = PUT_CALL;
+	image->state = AT_CALL;
 	glance_send(&image->call, image->store, &request, uploaded, image);
 }
 
@@ -320,7 +321,7 @@ void glance_put(struct store_image *base, struct stream *stream,
 	image->stopped = false;
 	image->failures = 0;
 	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
-	image->state = PUT_CALL;
+	image->state = AT_CALL;
 	(void)uv_timer_init(image->store->loop, &image->timer); /* can't fail */
 	image->timer.data = image;
 	/* In the record, too, in case that it must be made again. */
@@ -336,13 +337,13 @@ void glance_stop(struct store_image *base)
 {
 	struct glance_image *image = (struct glance_image *)base;
 
-	if (!image->stream || image->stopped)
+	if (image->state == AT_REST || image->stopped)
 		return;
 	image->stopped = true;
-	if (image->state == PUT_CALL)
+	if (image->state == AT_CALL)
 		glance_cancel(&image->call);
-	else if (image->state == PUT_REMOVAL)
+	else if (image->state == AT_REMOVAL)
 		glance_cancel(&image->removal.call);
-	else if (image->state == PUT_DIGEST || image->state == PUT_WAIT)
+	else if (image->state == AT_DIGEST || image->state == AT_WAIT)
 		(void)uv_timer_start(&image->timer, on_timer, 0, 0);
 }

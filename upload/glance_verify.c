@@ -45,7 +45,7 @@ static void on_reread(void *data)
 	if (!pump_finished(image->pump))
 		return;
 	(void)snprintf(image->sent, sizeof(image->sent), "%s", pump_digest(image->pump));
-	image->state = PUT_CLOSING;
+	image->state = AT_CLOSING;
 	pump_close(image->pump, reread_closed, image);
 }
 
@@ -56,7 +56,7 @@ static void reread(struct glance_image *image, const char *algorithm)
 		.loop = image->store->loop, .stream = image->stream, .digest = algorithm};
 
 	(void)snprintf(image->algorithm, sizeof(image->algorithm), "%s", algorithm);
-	image->state = PUT_DIGEST;
+	image->state = AT_DIGEST;
 	image->pump = pump_open(&options, &image->err);
 	if (!image->pump) {
 		glance_end(image, NULL);

@@ -49,13 +49,15 @@ void object_image_begin(struct object_image *image, store_done_fn *done, void *d
 {
 	image->done = done;
 	image->data = data;
+	image->stoppable = true;
+	image->stopped = false;
 }
 
 void object_image_end(const struct qmpsnap_error *err, void *self)
 {
 	struct object_image *image = self;
 
-	image->putting = false;
+	image->stoppable = false;
 	image->done(err, image->data);
 }
 
@@ -73,8 +75,6 @@ void object_image_begin_put(struct object_image *image, struct stream *stream,
 	json_put_string(image->record, "qmpsnap_consistency", instant->consistency);
 	image->stream = stream;
 	image->progress = progress;
-	image->stopped = false;
-	image->putting = true;
 	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
 }
 
@@ -147,7 +147,7 @@ void object_image_stop(struct store_image *base)
 {
 	struct object_image *image = (struct object_image *)base;
 
-	if (!image->putting)
+	if (!image->stoppable)
 		return;
 	image->stopped = true;
 	if (image->parts)
@@ -186,6 +186,7 @@ void object_image_publish(
 bool object_image_discard(struct object_image *image, store_done_fn *done, void *data)
 {
 	object_image_begin(image, done, data);
+	image->stoppable = false;
 	if (image->maybe_there)
 		return true;
 	work_report(&image->later, image->remote->loop, NULL, object_image_end, image);

@@ -28,6 +28,7 @@ struct object_image {
 	void *data;
 	struct remote_call call;
 	struct work later;
+	bool stoppable, stopped; /* by stop() */
 
 	/* put() */
 	struct stream *stream;
@@ -35,7 +36,6 @@ struct object_image {
 	struct parts *parts;
 	char etag[REMOTE_ETAG_BYTES]; /* that the whole must have; "": not known */
 	struct qmpsnap_error err;
-	bool putting, stopped;
 };
 
 /* One of `size` bytes, under names that begin with `prefix`.  NULL and *err when it can't. */
@@ -48,7 +48,7 @@ void object_image_free(struct object_image *image);
 /* "<doing> LOCATION", valid until the next one; for messages. */
 const char *object_image_doing(struct object_image *image, const char *doing);
 
-/* A call begins, or ends: `self` is the image. */
+/* A call begins that stop() may end, or one ends: `self` is the image. */
 void object_image_begin(struct object_image *image, store_done_fn *done, void *data);
 void object_image_end(const struct qmpsnap_error *err, void *self);
 

@@ -53,6 +53,12 @@ bool object_removal_again(struct object_removal *removal, const char *what)
 	return false;
 }
 
+void object_removal_stop(struct object_removal *removal)
+{
+	removal->stopped = true;
+	remote_cancel(&removal->call);
+}
+
 void object_removal_end(struct object_removal *removal)
 {
 	const bool alone = removal->alone; /* else it may be gone when its caller knows */

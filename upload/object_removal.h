@@ -17,6 +17,7 @@ struct object_removal {
 	struct remote_call call;
 	struct object_names names;
 	unsigned rounds; /* of asking what there is */
+	bool stopped;
 	struct qmpsnap_error err; /* the first */
 	char doing[PARTS_DOING_BYTES]; /* "deleting s3://..." */
 	store_done_fn *done;
@@ -40,6 +41,10 @@ void object_removal_fail(struct object_removal *removal, const char *what);
 /* Whether what there is may be asked for once more: services that go on naming what was deleted
  * must not make this go on for ever.  Else `what` has failed. */
 bool object_removal_again(struct object_removal *removal, const char *what);
+
+/* Gives the request under way up, and leaves out those that would follow.  No effect on one that
+ * has ended. */
+void object_removal_stop(struct object_removal *removal);
 
 /* Reports, and frees one that is alone. */
 void object_removal_end(struct object_removal *removal);

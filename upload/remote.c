@@ -20,7 +20,13 @@ static void finish_try(struct remote_call *call);
 static void report(
 	struct remote_call *call, const struct qmpsnap_error *err, const struct http_reply *reply)
 {
+	struct qmpsnap_error stopped;
+
 	call->state = REMOTE_IDLE;
+	if (!err && call->stopped) { /* the answer was in already */
+		error_set(&stopped, QMPSNAP_STORE, "%s was stopped", call->request.doing);
+		err = &stopped;
+	}
 	call->then(err, reply, call->data);
 }
 

@@ -27,6 +27,11 @@ static void swept(const struct qmpsnap_error *err, void *data)
 	struct s3_image *image = data;
 
 	undo_patience_renew(&image->store->remote.undo);
+	if (image->o.stopped) {
+		error_set(&image->o.err, QMPSNAP_STORE, "%s was stopped", image->o.doing);
+		object_image_end(&image->o.err, image);
+		return;
+	}
 	if (err)
 		log_line(QMPSNAP_LOG_WARNING, "%s; an upload that is never completed may be left",
 			err->message);
@@ -94,6 +99,16 @@ static struct store_image *create(struct qmpsnap_store *base, const struct store
 	return &image->o.base;
 }
 
+/* create() may be sweeping. */
+static void stop(struct store_image *base)
+{
+	struct s3_image *image = s3_image(base);
+
+	if (image->o.stoppable)
+		object_removal_stop(&image->removal.base);
+	object_image_stop(base);
+}
+
 /* ---- publish, discard --------------------------------------------------------------------- */
 
 static void publish(struct store_image *base, store_done_fn *done, void *data)
@@ -133,7 +148,7 @@ const struct store_ops s3_ops = {
 	.check = s3_check,
 	.create = create,
 	.put = s3_put,
-	.stop = object_image_stop,
+	.stop = stop,
 	.publish = publish,
 	.discard = discard,
 	.close = close_image,

@@ -101,6 +101,10 @@ static void data_deleted(
 
 static void delete_data(struct s3_removal *removal)
 {
+	if (removal->base.stopped) {
+		object_removal_end(&removal->base);
+		return;
+	}
 	object_path(removal->path, removal->base.names.data);
 	object_removal_delete(&removal->base, removal->path, data_deleted);
 }
@@ -113,7 +117,7 @@ static void json_deleted(
 	(void)reply;
 	object_removal_note(&removal->base, err);
 	/* A service that can't be reached isn't asked for each of them. */
-	if (answer_unreached(err))
+	if (answer_unreached(err) || removal->base.stopped)
 		object_removal_end(&removal->base);
 	else if (removal->known)
 		abort_upload(removal);

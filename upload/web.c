@@ -19,7 +19,7 @@ struct web_image {
 	char doing[512];
 	bool ours; /* what is at the URL: there was nothing before, or this has replaced it */
 	bool maybe_there; /* some bytes of it may be at the URL */
-	bool putting;
+	bool stoppable;
 	struct stream *stream;
 	store_done_fn *done;
 	store_progress_fn *progress;
@@ -38,7 +38,7 @@ static void finish(const struct qmpsnap_error *err, void *self)
 {
 	struct web_image *image = self;
 
-	image->putting = false;
+	image->stoppable = false;
 	image->done(err, image->data);
 }
 
@@ -103,6 +103,7 @@ static struct store_image *create(struct qmpsnap_store *base, const struct store
 	image->store = store;
 	image->done = done;
 	image->data = data;
+	image->stoppable = true;
 	(void)snprintf(image->base.location, sizeof(image->base.location), "%s", store->spec.place);
 	send_request(image, &head, "looking at", looked);
 	return &image->base;
@@ -177,7 +178,7 @@ static void put(struct store_image *base, struct stream *stream,
 	image->progress = progress;
 	image->done = done;
 	image->data = data;
-	image->putting = true;
+	image->stoppable = true;
 	image->maybe_there = stream->size_bytes == 0; /* else with its first byte */
 	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
 	send_request(image, &request, "uploading to", stored);
@@ -185,7 +186,7 @@ static void put(struct store_image *base, struct stream *stream,
 
 static void stop(struct store_image *base)
 {
-	if (web_image(base)->putting)
+	if (web_image(base)->stoppable)
 		remote_cancel(&web_image(base)->call);
 }
 

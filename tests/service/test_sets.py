@@ -137,6 +137,27 @@ class IntoGlance(SetTest):
                 self.assertEqual(self.service.images(), [])
                 self.assertEqual(list((self.service.state / "store").iterdir()), [])
 
+    def test_given_up_while_the_service_is_silent(self):
+        """Within the set's records, and within its publication: it ends at once."""
+        guest = self.written_guest(2)
+        before = guest.state()
+        for method, path, skip in (("POST", "/v2/images$", 1),
+                                   ("PATCH", "/v2/images/", 3)):  # two before the bytes
+            with self.subTest(method=method):
+                rule = Rule(method, path, "stall", skip=skip, seconds=90)
+                self.proxy.set(rule)
+                started = guest.snapshot(store=self.url)
+                end = time.monotonic() + 60
+                while rule.times > 0 and time.monotonic() < end:
+                    time.sleep(0.05)
+                self.assertEqual(rule.times, 0)
+                given_up = time.monotonic()
+                started.signal(signal.SIGTERM)
+                self.assert_refused(guest, before, started, code=143)
+                self.assertLess(time.monotonic() - given_up, 30)
+                self.assertEqual(self.service.images(), [])
+                self.assertEqual(list((self.service.state / "store").iterdir()), [])
+
     def test_somebody_deletes_a_record(self):
         guest = self.written_guest(2, 24 * MIB)
         for disk in guest.disks:

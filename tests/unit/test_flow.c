@@ -235,6 +235,38 @@ START_TEST(a_watcher_may_cancel_at_the_beginning)
 }
 END_TEST
 
+static void commit_and_cancel(struct flow *f, void *self)
+{
+	const struct qmpsnap_error why = {.code = QMPSNAP_INTERRUPTED, .message = "^C"};
+
+	(void)self;
+	flow_commit(f);
+	flow_cancel(f, &why);
+	flow_done(f, NULL);
+}
+
+static void ended_committed(struct flow *f, void *self)
+{
+	(void)self;
+	ck_assert(!flow_failed(f));
+	n_ended++;
+}
+
+/* What stands isn't undone by a cancel that comes too late. */
+START_TEST(nothing_cancels_what_is_committed)
+{
+	const struct flow_step table[] = {
+		{.start = commit_and_cancel, .undo = count_up, .cancel = hurried},
+		{.start = count_up},
+	};
+	struct flow f;
+
+	flow_run(&f, table, 2, &f, ended_committed, NULL);
+	ck_assert_uint_eq(count, 1);
+	ck_assert_uint_eq(n_ended, 1);
+}
+END_TEST
+
 static void hold_first(void *self, enum qmpsnap_phase phase, const struct flow_step *step)
 {
 	(void)step;
@@ -284,6 +316,7 @@ static Suite *suite(void)
 	tcase_add_test(t, an_undo_that_lost_what_it_needs_is_run_anew);
 	tcase_add_test(t, applies_is_asked_again_before_the_undo);
 	tcase_add_test(t, a_watcher_may_cancel_at_the_beginning);
+	tcase_add_test(t, nothing_cancels_what_is_committed);
 	tcase_add_test(t, a_held_step_starts_when_released);
 	tcase_add_test(t, a_step_cancelled_while_held_never_starts);
 	suite_add_tcase(s, t);
