@@ -61,13 +61,20 @@ static int forget(struct iovec *parts, int n, size_t written)
 	return n - first;
 }
 
-/* Some file systems take O_DIRECT at open() and refuse it at write(), or want a larger
- * alignment. */
+static bool is_direct(int fd)
+{
+	const int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_DIRECT);
+}
+
+/* Some file systems take O_DIRECT at open() and refuse it at write(), or want a larger alignment.
+ * Another write may have dropped it by now. */
 static bool drop_direct(int fd)
 {
 	const int flags = fcntl(fd, F_GETFL);
 
-	return flags >= 0 && (flags & O_DIRECT) && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
+	return flags >= 0 && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
 }
 
 static void write_parts(void *self, struct qmpsnap_error *err)
@@ -75,6 +82,7 @@ static void write_parts(void *self, struct qmpsnap_error *err)
 	struct write *write = self;
 	const struct writer_options *o = &write->writer->options;
 	uint64_t offset = write->offset;
+	bool direct = is_direct(o->fd); /* what it began with: then once more without */
 
 	while (write->n_parts > 0) {
 		const ssize_t n = pwritev(o->fd, write->parts, write->n_parts, (off_t)offset);
@@ -83,8 +91,12 @@ static void write_parts(void *self, struct qmpsnap_error *err)
 			write->n_parts = forget(write->parts, write->n_parts, (size_t)n);
 			continue;
 		}
-		if (n < 0 && (errno == EINTR || (errno == EINVAL && drop_direct(o->fd))))
+		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && errno == EINVAL && direct && drop_direct(o->fd)) {
+			direct = false;
+			continue;
+		}
 		error_errno(err, QMPSNAP_STORE, n < 0 ? errno : EIO, "writing %s", o->path);
 		return;
 	}
