@@ -7,7 +7,8 @@
  * NBD connections, and is told each step before it begins.  When its end of the control socket
  * reads end-of-file without a farewell, it takes over the monitor and unwinds the same table.  It
  * also ends a main process that has paused the guest and says nothing for SNAPSHOT_PAUSE_MS, or has
- * frozen it and says nothing for its freeze's deadline and SNAPSHOT_FREEZE_MARGIN_MS.
+ * frozen it and says nothing for its freeze's deadline and SNAPSHOT_FREEZE_MARGIN_MS, or has a
+ * scratch to watch (job_watch.h) and says nothing for SNAPSHOT_UNWATCHED_MS.
  */
 #ifndef BLOCKOPS_GUARD_H
 #define BLOCKOPS_GUARD_H

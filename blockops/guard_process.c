@@ -3,6 +3,7 @@
  * The guard's side: it waits for the end of the main process, and unwinds what it was told. */
 #include "base/log.h"
 #include "blockops/guard.h"
+#include "blockops/method_table.h"
 #include "blockops/steps.h"
 #include "blockops/unwind.h"
 
@@ -198,8 +199,7 @@ static void take_over(struct guard_process *g)
 
 static void end_main(struct guard_process *g, const char *what, unsigned ms)
 {
-	log_line(QMPSNAP_LOG_WARNING, "%s for over %u ms: ending the process that holds it", what,
-		ms);
+	log_line(QMPSNAP_LOG_WARNING, "%s for over %u ms: ending the main process", what, ms);
 	/* Only the process that started us: a number that was given to another one since isn't our
 	 * parent. */
 	if (g->run.main_pid > 1 && getppid() == g->run.main_pid)
@@ -256,6 +256,18 @@ static void on_freeze_deadline(uv_timer_t *timer)
 		end_main(g, "the guest's file systems have been held frozen", freeze_limit_ms(g));
 }
 
+/* From the instant on a scratch of the job flavour that isn't reserved in full stops the guest when
+ * nobody gives the snapshot up in time. */
+static bool needs_watch(const struct guard_process *g)
+{
+	const struct qmpsnap_snapshot *s = g->run.s;
+	bool any = false;
+
+	for (size_t i = 0; i < s->n_disks; i++)
+		any = any || !s->disks[i].scratch_is_reserved;
+	return any && s->table == method_table(METHOD_JOB) && taken_reached(&g->run, "instant");
+}
+
 /* Replies that a stopped process doesn't read hold QEMU's main loop, and so the guest, up at the
  * next drain: a reset, say.  It isn't ended for that; its snapshot will be. */
 static void on_silence(uv_timer_t *timer)
@@ -264,6 +276,11 @@ static void on_silence(uv_timer_t *timer)
 
 	if (!is_over(timer, &g->silence, on_silence))
 		return;
+	if (needs_watch(g)) {
+		end_main(g, "a scratch that stops the guest once it is full hasn't been watched",
+			SNAPSHOT_UNWATCHED_MS);
+		return;
+	}
 	log_line(QMPSNAP_LOG_WARNING,
 		"the main process has stood still for over %u s: its connections to QEMU's NBD "
 		"server are ended, so that the guest can't be held up",
@@ -282,7 +299,9 @@ static void follow_deadlines(struct guard_process *g)
 		limit_start(&g->freeze_timer, &g->freeze, on_freeze_deadline, freeze_limit_ms(g));
 	else
 		uv_timer_stop(&g->freeze_timer);
-	if (export_is_read(g->run.s))
+	if (needs_watch(g))
+		limit_start(&g->silence_timer, &g->silence, on_silence, SNAPSHOT_UNWATCHED_MS);
+	else if (export_is_read(g->run.s))
 		limit_start(&g->silence_timer, &g->silence, on_silence, SNAPSHOT_SILENCE_MS);
 }
 

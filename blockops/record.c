@@ -346,8 +346,8 @@ bool record_scratch(struct snapshot_disk *d, struct qmpsnap_error *err)
 		return true;
 	struct json_object *record = new_record("scratch");
 	json_put_int(record, "disk", d->index);
-	json_put_int(record, "fdset", d->fdset);
 	json_put_string(record, "path", d->scratch_path ? d->scratch_path : "");
+	json_put_bool(record, "reserved", d->scratch_is_reserved);
 	return tell_with(d->snapshot, record, &d->scratch_fd, d->scratch_fd >= 0 ? 1 : 0, err);
 }
 

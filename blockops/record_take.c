@@ -202,6 +202,7 @@ static void take_scratch(
 
 	free(d->scratch_path);
 	d->scratch_path = path && path[0] ? strdup(path) : NULL;
+	d->scratch_is_reserved = json_flag(record, "reserved", false);
 	if (d->scratch_fd >= 0)
 		close(d->scratch_fd);
 	d->scratch_fd = n == 1 ? fds[0] : -1;

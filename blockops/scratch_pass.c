@@ -37,20 +37,14 @@ static void on_added(struct json_object *result, const struct qmpsnap_error *err
 static void on_fdset(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct snapshot_disk *d = data;
-	struct qmpsnap_error mine = {0};
 	char filename[64];
 
-	if (!err) {
-		d->fdset = json_int(result, "fdset-id", -1);
-		(void)record_scratch(d, &mine);
-	}
-	if (!err && mine.code != QMPSNAP_OK)
-		err = &mine;
 	if (err) {
 		disk_done(d->snapshot, err);
 		return;
 	}
-	(void)snprintf(filename, sizeof(filename), "/dev/fdset/%lld", (long long)d->fdset);
+	(void)snprintf(filename, sizeof(filename), "/dev/fdset/%lld",
+		(long long)json_int(result, "fdset-id", -1));
 	qmp_execute(d->snapshot->qmp, "blockdev-add", d->make_node(d, filename), on_added, d);
 }
 
@@ -82,9 +76,13 @@ static void on_added_by_path(
 
 void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_node_fn *make_node)
 {
+	struct qmpsnap_error err;
+
 	d->scratch_role = role;
 	d->make_node = make_node;
-	if (d->by_path)
+	if (!record_scratch(d, &err))
+		disk_done(d->snapshot, &err);
+	else if (d->by_path)
 		qmp_execute(d->snapshot->qmp, "blockdev-add", make_node(d, d->scratch_path),
 			on_added_by_path, d);
 	else

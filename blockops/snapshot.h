@@ -44,7 +44,8 @@ enum {
 	SNAPSHOT_FREEZE_MS = 10000,
 	SNAPSHOT_FREEZE_MARGIN_MS = 15000, /* over the deadline, before the guard ends a process */
 	SNAPSHOT_STALL_MS = 30 * 60 * 1000, /* a store may take its time to confirm */
-	SNAPSHOT_SILENCE_MS = 20000, /* of a main process that may leave replies unread */
+	SNAPSHOT_SILENCE_MS = 20000, /* of a main process that may leave replies unread, */
+	SNAPSHOT_UNWATCHED_MS = 10000, /* or of one whose scratch can stop the guest */
 	SNAPSHOT_PAUSE_MS = 5000, /* of switches in turn; the guard ends who is silent so long */
 	SNAPSHOT_PAUSED_COMMAND_MS = 3000, /* of each command meanwhile, so that it seldom has to */
 	SNAPSHOT_HOLDING_STOP_MS = 120000, /* of a `stop` for a copy: it flushes all the disks */
@@ -75,7 +76,6 @@ struct snapshot_disk {
 	uint64_t scratch_seen_bytes;
 	uint64_t scratch_written_bytes; /* up to where QEMU has written it; 0: not asked */
 	char *scratch_path; /* while it has one */
-	int64_t fdset; /* -1: none */
 	const char *scratch_role; /* the command under way about the scratch, see scratch_file.h */
 	struct json_object *(*make_node)(const struct snapshot_disk *d, const char *filename);
 	void (*reserved_fn)(struct snapshot_disk *d, const struct qmpsnap_error *err);

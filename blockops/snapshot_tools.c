@@ -227,7 +227,6 @@ bool snapshot_add_disks(struct qmpsnap_snapshot *s, size_t n)
 		d->snapshot = s;
 		d->index = (unsigned)i;
 		d->scratch_fd = -1;
-		d->fdset = -1;
 		for (size_t c = 0; c < SNAPSHOT_FDS; c++)
 			d->nbd_fds[c] = -1;
 	}

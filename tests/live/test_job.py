@@ -221,8 +221,9 @@ class FullScratch(LabTest):
         guest, before, main = self.full("stop-after", "map")
         os.waitid(os.P_PID, main.pid, os.WSTOPPED | os.WNOWAIT)
         self.wait_status(guest, "io-error")
-        main.send_signal(signal.SIGKILL)
         _, stderr = main.communicate(timeout=60)
+        self.assertEqual(main.returncode, -signal.SIGKILL, stderr)
+        self.assertIn("hasn't been watched", stderr)
         self.assertIn("all of it has been undone", stderr)
         self.assert_goes_on(guest, before)
 

@@ -13,7 +13,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STOOD_STILL_MS = SNAPSHOT_PAUSE_MS + 1500, HEARD_EACH_MS = 500 };
+enum {
+	STOOD_STILL_MS = SNAPSHOT_PAUSE_MS + 1500,
+	HEARD_EACH_MS = 500,
+	UNWATCHED_MS = SNAPSHOT_UNWATCHED_MS + 1500,
+};
 
 struct pair {
 	pid_t main, guard;
@@ -32,31 +36,81 @@ static void say(int fd, const char *text)
 		_exit(3);
 }
 
-/* Holds a guest, and says so for `ms` before it lets go.  Exits as its guard does. */
-static void be_main(int control, pid_t guard, unsigned ms)
+/* What a main process does for `ms`. */
+typedef void role_fn(int control, unsigned ms);
+
+static void say_run(int control, const char *method)
 {
 	char text[1024];
-	int status = 0;
 
 	(void)snprintf(text, sizeof(text),
 		"{\"record\":\"run\",\"schema\":%d,\"run\":\"abcdefghij\",\"guest\":\"vm\","
-		"\"address\":\"\",\"pid\":%d,\"method\":\"cold\",\"store\":\"dir:/nowhere\","
+		"\"address\":\"\",\"pid\":%d,\"method\":\"%s\",\"store\":\"dir:/nowhere\","
 		"\"disks\":[{\"label\":\"vd0\",\"qom_path\":\"/vd0\",\"node\":\"d0\","
 		"\"image_name\":\"vm\",\"image_id\":\"x\"}]}",
-		RECORD_SCHEMA, (int)getpid());
+		RECORD_SCHEMA, (int)getpid(), method);
 	say(control, text);
+}
+
+/* Holds a guest, and says so before it lets go. */
+static void hold(int control, unsigned ms)
+{
+	say_run(control, "cold");
 	say(control, "{\"record\":\"stopping\"}");
 	for (unsigned at = 0; at < ms; at += HEARD_EACH_MS) {
 		sleep_ms(HEARD_EACH_MS);
 		say(control, "{\"record\":\"holding\"}");
 	}
 	say(control, "{\"record\":\"running\"}");
+}
+
+/* With a scratch in QEMU, in a step that the job flavour has, too. */
+static void stand_still(
+	int control, const char *method, const char *step, const char *reserved, unsigned ms)
+{
+	char text[128];
+
+	say_run(control, method);
+	(void)snprintf(text, sizeof(text),
+		"{\"record\":\"scratch\",\"disk\":0,\"path\":\"\",\"reserved\":%s}", reserved);
+	say(control, text);
+	(void)snprintf(text, sizeof(text), "{\"record\":\"step\",\"step\":\"%s\"}", step);
+	say(control, text);
+	sleep_ms(ms);
+}
+
+static void leave_unwatched(int control, unsigned ms)
+{
+	stand_still(control, "job", "instant", "false", ms);
+}
+
+static void leave_before_the_instant(int control, unsigned ms)
+{
+	stand_still(control, "job", "prepare", "false", ms);
+}
+
+static void leave_reserved(int control, unsigned ms)
+{
+	stand_still(control, "job", "instant", "true", ms);
+}
+
+static void leave_filter(int control, unsigned ms)
+{
+	stand_still(control, "filter", "instant", "false", ms);
+}
+
+/* Exits as its guard does. */
+static void be_main(int control, pid_t guard, role_fn *role, unsigned ms)
+{
+	int status = 0;
+
+	role(control, ms);
 	say(control, "{\"record\":\"end\"}");
 	_exit(waitpid(guard, &status, 0) == guard && WIFEXITED(status) ? WEXITSTATUS(status) : 4);
 }
 
-/* A main process that holds a guest for `ms`, and its guard. */
-static struct pair start(unsigned ms)
+/* A main process with that role, and its guard. */
+static struct pair start(role_fn *role, unsigned ms)
 {
 	struct pair pair;
 	int told[2];
@@ -75,7 +129,7 @@ static struct pair start(unsigned ms)
 		(void)close(ends[1]);
 		if (write(told[1], &guard, sizeof(guard)) != (ssize_t)sizeof(guard))
 			_exit(6);
-		be_main(ends[0], guard, ms);
+		be_main(ends[0], guard, role, ms);
 	}
 	ck_assert_int_eq(read(told[0], &pair.guard, sizeof(pair.guard)), sizeof(pair.guard));
 	(void)close(told[0]);
@@ -106,10 +160,10 @@ static bool was_killed(const struct pair *pair)
 /* The time in which it stood still itself says nothing of others; but that counts once. */
 START_TEST(a_guard_that_stood_still)
 {
-	const struct pair guard_alone = start(STOOD_STILL_MS + 1000);
-	const struct pair both = start(STOOD_STILL_MS);
-	const struct pair both_and_on = start(STOOD_STILL_MS);
-	const struct pair main_alone = start(STOOD_STILL_MS);
+	const struct pair guard_alone = start(hold, STOOD_STILL_MS + 1000);
+	const struct pair both = start(hold, STOOD_STILL_MS);
+	const struct pair both_and_on = start(hold, STOOD_STILL_MS);
+	const struct pair main_alone = start(hold, STOOD_STILL_MS);
 
 	sleep_ms(1000);
 	send_to(guard_alone.guard, SIGSTOP);
@@ -131,6 +185,20 @@ START_TEST(a_guard_that_stood_still)
 }
 END_TEST
 
+START_TEST(a_scratch_that_nobody_watches)
+{
+	const struct pair unwatched = start(leave_unwatched, UNWATCHED_MS);
+	const struct pair before = start(leave_before_the_instant, UNWATCHED_MS);
+	const struct pair reserved = start(leave_reserved, UNWATCHED_MS);
+	const struct pair filter = start(leave_filter, UNWATCHED_MS);
+
+	ck_assert(was_killed(&unwatched));
+	ck_assert_int_eq(end_of(&before), 0);
+	ck_assert_int_eq(end_of(&reserved), 0);
+	ck_assert_int_eq(end_of(&filter), 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("guard_process");
@@ -138,6 +206,7 @@ static Suite *suite(void)
 
 	tcase_set_timeout(stills, 120);
 	tcase_add_test(stills, a_guard_that_stood_still);
+	tcase_add_test(stills, a_scratch_that_nobody_watches);
 	suite_add_tcase(s, stills);
 	return s;
 }
