@@ -1,4 +1,4 @@
-# What makes a bug harder to use, in the builds that are shipped (tests/hardening looks at the
+# What makes a bug harder to use, in the builds that are shipped (tests/installed looks at the
 # result).  A build for finding bugs has sanitizers instead, which don't go with _FORTIFY_SOURCE.
 include(CheckPIESupported)
 check_pie_supported(LANGUAGES C)

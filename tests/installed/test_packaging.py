@@ -173,20 +173,39 @@ class Sandbox(LabTest):
             self.skipTest("only root has capabilities to give up")
         guest = self.guest(Disk(4 * MIB))
         guest.write(guest.disks[0], 0, MIB, 0x43)
-        names = [name.removeprefix("CAP_").lower() for name in words("CapabilityBoundingSet")]
-        keep = ",".join(["-all", *(f"+{name}" for name in names)])
         for path in [guest.folder, guest.folder / "tool.sock", guest.disks[0].path]:
             os.chown(path, 65534, 65534)
         os.chmod(guest.folder / "tool.sock", 0o600)
         os.chmod(guest.disks[0].path, 0o600)
         for method in ("stream", "backup", "cold"):
             with self.subTest(method=method):
-                done = kit.run(setpriv, f"--bounding-set={keep}", f"--inh-caps={keep}",
-                               "--no-new-privs", tool.BINARY, "snapshot", "--qmp", guest.address,
+                done = kit.run(*self.confined(setpriv), tool.BINARY, "snapshot", "--qmp", guest.address,
                                "--to", f"dir:{guest.store}", "--method", method, "--quiet",
                                env={**os.environ, **guest.tool_env()})
                 self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(len(guest.published()), 3)
+
+    @staticmethod
+    def confined(setpriv):
+        names = [name.removeprefix("CAP_").lower() for name in words("CapabilityBoundingSet")]
+        keep = ",".join(["-all", *(f"+{name}" for name in names)])
+        return setpriv, f"--bounding-set={keep}", f"--inh-caps={keep}", "--no-new-privs"
+
+    def test_a_folder_of_locks_that_another_user_made(self):
+        """As the first run since the host's start; in a /run/lock of its own."""
+        setpriv, unshare = needs(self, "setpriv"), needs(self, "unshare")
+        private = (unshare, "--mount", "sh", "-ec",
+                   "mount -t tmpfs none /run/lock; mkdir -m 1777 /run/lock/qmpsnap\n"
+                   'chown 65534:65534 /run/lock/qmpsnap; "$@"\n'
+                   "stat -c %u:%a /run/lock/qmpsnap", "sh")
+        if os.geteuid() != 0 or kit.run(*private, "true").returncode != 0:
+            self.skipTest("a folder mounted for one process needs root")
+        guest = self.guest(Disk(4 * MIB))
+        done = kit.run(*private, *self.confined(setpriv), tool.BINARY, "snapshot", "--qmp",
+                       guest.address, "--to", f"dir:{guest.store}", "--quiet",
+                       env={**os.environ, **guest.tool_env()})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(done.stdout.endswith("\n0:1777\n"), done.stdout)
 
 
 class Profile(unittest.TestCase):
