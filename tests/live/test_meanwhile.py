@@ -300,6 +300,55 @@ class MeanwhileByMirror(Copies):
         self.assert_stays(guest, before, "shutdown")
 
 
+class StoppedByItsDisk(MeanwhileTest):
+    """A guest's write fails and QEMU stops it (werror=stop): it is left so, and the snapshot goes
+    on."""
+
+    METHOD = ()
+    # mov es, 0; again: write the boot sector to the next one by the BIOS; jmp again
+    WRITES = bytes.fromhex("31c0 8ec0 b80103 b90200 ba8000 bb007c cd13 ebf0").ljust(510, b"\0")
+
+    def stopped_by_its_disk(self, *method, reached):
+        guest = self.guest(Disk(MIB), paused=True,
+                           options=("-device", "virtio-scsi-pci,id=extra"))
+        path = guest.folder / "bad.raw"
+        path.write_bytes((self.WRITES + b"\x55\xaa").ljust(8 * MIB, b"\x11"))
+        guest.monitor.command(
+            "blockdev-add", driver="raw", node_name="bad", file={
+                "driver": "blkdebug", "image": {"driver": "file", "filename": str(path)},
+                "inject-error": [{"event": "none", "iotype": "write", "errno": 5, "sector": 1,
+                                  "once": False}]})
+        guest.monitor.command("device_add", driver="scsi-hd", id="bad0", drive="bad",
+                              bus="extra.0", werror="stop", bootindex=0)
+        before = guest.state()
+        started = guest.snapshot(*method, "--disk", "bad0", "--format", "raw", "--speed", "1M")
+        self.assertIsNotNone(started.wait_for(reached), started.describe())
+        guest.monitor.command("cont")  # it boots from that disk now
+        guest.monitor.wait_event("BLOCK_IO_ERROR")
+        self.assertIsNone(started.result, started.describe())
+        self.assert_done(started)
+        image, = guest.published()
+        images.assert_same(image, "raw", path, "raw")
+        self.assertEqual({**guest.state(), "fdsets": before["fdsets"]},
+                         {**before, "status": "io-error"})
+        self.assertEqual(guest.journals(), [])
+
+    def test_by_filter(self):
+        self.needs_filter()
+        self.stopped_by_its_disk("--method", "stream", "--flavour", "filter",
+                                 reached=tool.is_after_instant)
+
+    def test_by_job(self):
+        self.stopped_by_its_disk("--method", "stream", "--flavour", "job",
+                                 reached=tool.is_after_instant)
+
+    def test_by_backup(self):
+        self.stopped_by_its_disk("--method", "backup", reached=copying)
+
+    def test_by_mirror(self):
+        self.stopped_by_its_disk("--method", "mirror", reached=copying)
+
+
 class ServerOfOthers(MeanwhileTest):
     """QEMU has one NBD server; another tool's is never touched."""
 
