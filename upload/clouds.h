@@ -50,7 +50,7 @@ struct cloud {
 struct cloud *cloud_open(const char *name, const char *service, struct qmpsnap_error *err);
 
 /* A service at `url` that wants no authentication; how its certificate is checked comes from
- * OS_CACERT, OS_CERT, OS_KEY and OS_INSECURE.  Errors: USAGE, INTERNAL. */
+ * OS_CACERT, OS_CERT and OS_KEY.  Errors: USAGE, INTERNAL. */
 struct cloud *cloud_at_url(const char *url, struct qmpsnap_error *err);
 
 void cloud_free(struct cloud *cloud);
