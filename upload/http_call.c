@@ -358,7 +358,8 @@ struct http_call *http_start(struct http *h, const struct http_request *request,
 	call->url = strdup(request->url);
 	call->easy = curl_easy_init();
 	if (!call->url || !call->easy || !http_set_request(call, request)) {
-		error_set(err, QMPSNAP_INTERNAL, "%s: libcurl can't be set up", request->url);
+		error_set(err, QMPSNAP_INTERNAL, "%.*s: libcurl can't be set up",
+			(int)strcspn(request->url, "?"), request->url);
 		free_call(call);
 		return NULL;
 	}

@@ -5,6 +5,7 @@
 #include "http_kit.h"
 #include "suite.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void setup(void)
@@ -268,6 +269,24 @@ START_TEST(test_line_break_in_header)
 }
 END_TEST
 
+/* No message shows the query of a URL, which may sign it. */
+START_TEST(test_what_libcurl_refuses)
+{
+	enum { MORE_THAN_LIBCURL_TAKES = 9000000 };
+	char *method = malloc(MORE_THAN_LIBCURL_TAKES + 1);
+
+	ck_assert_ptr_nonnull(method);
+	memset(method, 'X', MORE_THAN_LIBCURL_TAKES);
+	method[MORE_THAN_LIBCURL_TAKES] = '\0';
+	const struct http_request request = {
+		.method = method, .url = "http://127.0.0.1:9/x?secret"};
+	ck_assert_ptr_null(http_start(http, &request, NULL, NULL, &err));
+	ck_assert_int_eq(err.code, QMPSNAP_INTERNAL);
+	ck_assert_str_eq(err.message, "http://127.0.0.1:9/x: libcurl can't be set up");
+	free(method);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("http");
@@ -286,6 +305,7 @@ static Suite *suite(void)
 	tcase_add_loop_test(c, test_cancel, 0, 25);
 	tcase_add_test(c, test_many_headers);
 	tcase_add_test(c, test_line_break_in_header);
+	tcase_add_test(c, test_what_libcurl_refuses);
 	suite_add_tcase(s, c);
 	return s;
 }
