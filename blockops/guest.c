@@ -223,14 +223,10 @@ bool guest_status_is_held(const char *status)
 	return status && (strcmp(status, "paused") == 0 || guest_status_is_reset(status));
 }
 
-bool guest_status_is_migrating(const char *status)
-{
-	return status && strcmp(status, "finish-migrate") == 0;
-}
-
 bool guest_status_is_migrated(const char *status)
 {
-	return guest_status_is_migrating(status) || (status && strcmp(status, "postmigrate") == 0);
+	return status &&
+	       (strcmp(status, "finish-migrate") == 0 || strcmp(status, "postmigrate") == 0);
 }
 
 char *guest_iothread_owner(const struct guest_disk *disk, const char *parent_bus)

@@ -72,10 +72,9 @@ bool guest_is_running(const struct guest *guest);
 bool guest_status_is_held(const char *status);
 bool guest_status_is_reset(const char *status); /* the second of these */
 
-/* Or is about to be, "finish-migrate": QEMU refuses a `cont` then, and takes what it was up again
- * when the destination fails.  Afterwards, "postmigrate", the disks are the destination's. */
+/* "postmigrate", or about to be, "finish-migrate": if the migration completes, the guest and its
+ * disks are the destination's. */
 bool guest_status_is_migrated(const char *status);
-bool guest_status_is_migrating(const char *status); /* the first of these */
 
 /* The QOM path of the controller or device that may have an iothread: the SCSI controller behind
  * `parent_bus`, or, for any other `disk`, the device itself.  Owned by the caller; NULL: none. */

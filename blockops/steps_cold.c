@@ -32,13 +32,14 @@ static void say_resumed(struct qmpsnap_error *err)
 static void say_migrated(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
 {
 	error_set(err, QMPSNAP_QEMU,
-		"the guest was migrated away while its disks were being copied, so the copy may "
-		"hold what was written elsewhere since");
+		"others migrated the guest while its disks were being copied, so the copy may hold "
+		"what was written elsewhere since");
 	if (s->stopped)
-		error_hint(err, "it has arrived as it was here, stopped for the copy: send cont to "
-				"its QEMU at the destination, then run it again there");
+		error_hint(err, "if the migration has completed, the guest has arrived stopped for "
+				"the copy: send cont to its QEMU at the destination, then run it "
+				"again there");
 	else
-		error_hint(err, "run it again at its destination");
+		error_hint(err, "run it again, at its destination if the migration has completed");
 }
 
 /* Only while the guest stands still is the copy one instant.  A reset changes nothing on its disks:

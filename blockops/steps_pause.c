@@ -119,6 +119,14 @@ static void say_continued(struct qmpsnap_error *err)
 	error_hint(err, "run it again");
 }
 
+static void say_migrated(struct qmpsnap_error *err)
+{
+	error_set(err, QMPSNAP_QEMU,
+		"others migrated the guest while it stood still for its snapshot");
+	error_hint(err, "if the migration has completed, send cont to its QEMU at the destination, "
+			"then run it again there");
+}
+
 /* Several disks that don't become images in one transaction. */
 static bool switches_in_turn(const struct qmpsnap_snapshot *s)
 {
@@ -179,9 +187,13 @@ static void on_status_at_end(
 {
 	struct qmpsnap_snapshot *s = data;
 	struct qmp_request *cont = s->cont_request;
+	const char *status = json_string(result, "status");
 	struct qmpsnap_error mine;
 
-	if (!err && s->stopped && !guest_status_is_held(json_string(result, "status"))) {
+	if (!err && s->stopped && guest_status_is_migrated(status)) {
+		say_migrated(&mine); /* whose the guest is then, the undo finds out */
+		err = &mine;
+	} else if (!err && s->stopped && !guest_status_is_held(status)) {
 		pause_over(s);
 		say_continued(&mine);
 		err = &mine;
@@ -267,7 +279,37 @@ static void on_unpaused(struct json_object *result, const struct qmpsnap_error *
 	flow_done(&s->flow, NULL);
 }
 
-/* Continues only a guest that a `stop` holds: any other state is not our stop's any more. */
+static void continue_it(struct qmpsnap_snapshot *s)
+{
+	s->continuing = true;
+	qmp_execute(s->qmp, "cont", NULL, on_unpaused, s);
+}
+
+/* Not our stop's any more. */
+static void leave_it(struct qmpsnap_snapshot *s)
+{
+	if (s->stopped)
+		pause_over(s);
+	flow_done(&s->flow, NULL);
+}
+
+/* QEMU 7.2 says "postmigrate" also of a stopped guest whose migration failed at its end. */
+static void on_migration(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct qmpsnap_snapshot *s = data;
+	const char *status = json_string(result, "status");
+
+	if (err && s->stopped)
+		unpause_failed(s, err);
+	else if (!s->stopped || !status || strcmp(status, "completed") == 0)
+		leave_it(s);
+	else if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
+		continue_it(s);
+	else
+		snapshot_after(s, MIGRATING_MS, unpause_again);
+}
+
+/* Continues only a guest that a `stop` holds. */
 static void on_status(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
@@ -277,22 +319,19 @@ static void on_status(struct json_object *result, const struct qmpsnap_error *er
 		unpause_failed(s, err);
 		return;
 	}
-	if (s->stopped && guest_status_is_migrating(status)) {
-		snapshot_after(s, MIGRATING_MS, unpause_again);
+	if (s->stopped && guest_status_is_migrated(status)) {
+		qmp_execute(s->qmp, "query-migrate", NULL, on_migration, s);
 		return;
 	}
 	if (!s->stopped || !guest_status_is_held(status)) {
-		if (s->stopped)
-			pause_over(s);
-		flow_done(&s->flow, NULL);
+		leave_it(s);
 		return;
 	}
 	if (guest_status_is_reset(status)) {
 		s->reset_in_pause = true; /* the guard has heard of no event */
 		freeze_was_lost(s);
 	}
-	s->continuing = true;
-	qmp_execute(s->qmp, "cont", NULL, on_unpaused, s);
+	continue_it(s);
 }
 
 void guest_unpause(struct flow *f, void *self)
