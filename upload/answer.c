@@ -80,6 +80,13 @@ bool answer_is_passing(const struct qmpsnap_error *err)
 	       is_one_of(err, codes, sizeof(codes) / sizeof(codes[0]));
 }
 
+bool answer_is_too_long(const struct qmpsnap_error *err)
+{
+	static const CURLcode codes[] = {CURLE_FILESIZE_EXCEEDED};
+
+	return is_one_of(err, codes, 1);
+}
+
 void answer_hint_left(struct qmpsnap_error *err)
 {
 	error_hint(err, "`qmpsnap recover --all` deletes what is left, once the service lets it");

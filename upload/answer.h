@@ -27,6 +27,9 @@ bool answer_unreached(const struct qmpsnap_error *err);
  * 408, 429, 499 (Swift's, when it saw the connection break), 5xx but for 501 and 505. */
 bool answer_is_passing(const struct qmpsnap_error *err);
 
+/* Whether the answer had more than HTTP_REPLY_BYTES: one that asks for less may get it. */
+bool answer_is_too_long(const struct qmpsnap_error *err);
+
 /* Says how what a failed deletion has left is deleted later: out of its run's journal. */
 void answer_hint_left(struct qmpsnap_error *err);
 

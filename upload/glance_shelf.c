@@ -3,6 +3,7 @@
  * What stands in an image service: the list page by page, bytes, deletion. */
 #include "base/error.h"
 #include "base/json.h"
+#include "upload/answer.h"
 #include "upload/glance.h"
 #include "upload/shelf_op.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 
 enum {
-	PAGE_IMAGES = 50, /* so that a page fits into HTTP_REPLY_BYTES */
+	PAGE_IMAGES = 50, /* a page of usual ones fits into HTTP_REPLY_BYTES */
 	LIST_PATH_BYTES = 4096,
 };
 
@@ -25,6 +26,7 @@ struct shelf {
 	/* list */
 	char query[LIST_PATH_BYTES - 128]; /* what each page is asked for, before the marker */
 	char marker[37];
+	unsigned page_images; /* so many at once */
 };
 
 static struct shelf *new_shelf(struct qmpsnap_store *store, void *data, struct qmpsnap_error *err)
@@ -88,7 +90,7 @@ static bool take_page(struct shelf *s, struct json_object *page)
 
 	for (size_t i = 0; i < n; i++)
 		add_record(s, json_object_array_get_idx(images, i));
-	if (n == 0 || !json_string(page, "next") || json_length(s->op.records) > SHELF_MOST_IMAGES)
+	if (n == 0 || !json_string(page, "next"))
 		return false;
 	/* `next` is a path, which may be wrong behind a proxy; the marker in it is the last id. */
 	last = json_string(json_object_array_get_idx(images, n - 1), "id");
@@ -102,13 +104,23 @@ static void got_page(const struct qmpsnap_error *err, struct json_object *json, 
 {
 	struct shelf *s = data;
 	struct qmpsnap_error mine;
+	bool more = false;
 
+	if (answer_is_too_long(err) && s->page_images > 1 && !s->op.stopped) {
+		s->page_images /= 2;
+		ask_for_page(s);
+		return;
+	}
 	if (!err && (s->op.stopped || !json_member(json, "images", json_type_array))) {
 		error_set(&mine, QMPSNAP_STORE, "%s%s", s->op.doing,
 			s->op.stopped ? " was stopped" : ": the answer is no list of images");
 		err = &mine;
 	}
-	if (!err && take_page(s, json))
+	if (!err) {
+		more = take_page(s, json);
+		err = shelf_op_has_room(&s->op, &mine) ? NULL : &mine;
+	}
+	if (more && !err)
 		ask_for_page(s);
 	else
 		shelf_op_listed(&s->op, err);
@@ -119,8 +131,8 @@ static void ask_for_page(struct shelf *s)
 	const struct glance_request request = {
 		.method = "GET", .path = s->path, .doing = s->op.doing, .expect = {200}};
 
-	(void)snprintf(s->path, sizeof(s->path), "/v2/images?limit=%d%s%s%s", PAGE_IMAGES, s->query,
-		s->marker[0] ? "&marker=" : "", s->marker);
+	(void)snprintf(s->path, sizeof(s->path), "/v2/images?limit=%u%s%s%s", s->page_images,
+		s->query, s->marker[0] ? "&marker=" : "", s->marker);
 	glance_send(&s->call, s->store, &request, got_page, s);
 }
 
@@ -152,6 +164,7 @@ static struct shelf_call *list(struct qmpsnap_store *store, const struct shelf_f
 		error_set(err, QMPSNAP_USAGE, "what the images are chosen by is too long");
 		return NULL;
 	}
+	s->page_images = PAGE_IMAGES;
 	ask_for_page(s);
 	return &s->op.base;
 }

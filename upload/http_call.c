@@ -260,6 +260,7 @@ size_t http_write_body(char *from, size_t size, size_t n, void *data)
 	if (total > HTTP_REPLY_BYTES) {
 		error_set(&call->err, QMPSNAP_STORE, "%s: the reply is longer than %d bytes",
 			call->url, HTTP_REPLY_BYTES);
+		call->err.detail = CURLE_FILESIZE_EXCEEDED;
 		return 0;
 	}
 	char *body = realloc(call->body, total + 1);

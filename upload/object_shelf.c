@@ -117,12 +117,15 @@ static void read_next(struct shelf *s)
 		.method = "GET", .path = s->path, .doing = s->op.doing, .expect = {200}};
 	const size_t n = json_length(s->names);
 	char json[OBJECT_NAME_BYTES];
+	struct qmpsnap_error err;
 
 	if (s->at < n) {
 		json_of(json, json_object_get_string(json_object_array_get_idx(s->names, s->at)));
 		s->kind->object(s->remote, json, s->path);
 		remote_send(&s->call, s->remote, &request, got_record, s);
-	} else if (s->n_names > 0 && json_length(s->op.records) < SHELF_MOST_IMAGES) {
+	} else if (!shelf_op_has_room(&s->op, &err)) {
+		end_list(s, &err);
+	} else if (s->n_names > 0) {
 		ask_for_page(s);
 	} else {
 		note_alone(s);

@@ -2,6 +2,7 @@
 #include "upload/shelf_op.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/units.h"
 #include "upload/answer.h"
@@ -31,11 +32,19 @@ void *shelf_op_new(size_t size, struct qmpsnap_store *store, uv_loop_t *loop, vo
 bool shelf_op_list(struct shelf_op *op, shelf_listed_fn *done, struct qmpsnap_error *err)
 {
 	op->listed = done;
+	op->most_images = SHELF_MOST_IMAGES;
 	op->records = json_object_new_array();
 	if (op->records)
 		return true;
 	free(op);
 	return error_no_memory(err);
+}
+
+bool shelf_op_has_room(const struct shelf_op *op, struct qmpsnap_error *err)
+{
+	return json_length(op->records) <= op->most_images ||
+	       error_set(err, QMPSNAP_STORE, "%s: there are more than %zu images", op->doing,
+		       op->most_images);
 }
 
 void shelf_op_listed(struct shelf_op *op, const struct qmpsnap_error *err)

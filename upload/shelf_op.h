@@ -24,6 +24,7 @@ struct shelf_op {
 	/* list */
 	shelf_listed_fn *listed;
 	struct json_object *records;
+	size_t most_images; /* SHELF_MOST_IMAGES */
 
 	/* fetch, check, remove */
 	store_done_fn *done;
@@ -50,6 +51,10 @@ void *shelf_op_new(size_t size, struct qmpsnap_store *store, uv_loop_t *loop, vo
 
 /* Makes it one that lists, with no records yet; false and *err, and it is freed. */
 bool shelf_op_list(struct shelf_op *op, shelf_listed_fn *done, struct qmpsnap_error *err);
+
+/* Whether it may take more of them in.  False and *err: there are too many, and a list that is cut
+ * off would pass for all there is. */
+bool shelf_op_has_room(const struct shelf_op *op, struct qmpsnap_error *err);
 
 /* Reports the records, or `err`, and frees it. */
 void shelf_op_listed(struct shelf_op *op, const struct qmpsnap_error *err);

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { READ_BYTES = 64 * 1024, HEAD_BYTES = 16 * 1024, ANSWER_BYTES = 64 * 1024 };
+enum { READ_BYTES = 64 * 1024, HEAD_BYTES = 16 * 1024 };
 
 struct connection {
 	uv_tcp_t tcp;
@@ -28,7 +28,7 @@ struct answer {
 	uv_write_t request;
 	struct connection *connection;
 	bool close;
-	char text[ANSWER_BYTES];
+	char text[];
 };
 
 static void on_closed(uv_handle_t *handle)
@@ -60,14 +60,14 @@ static void on_written(uv_write_t *request, int status)
 
 static void send_text(struct connection *c, const char *text, bool close)
 {
-	struct answer *answer = calloc(1, sizeof(*answer));
+	const size_t len = strlen(text);
+	struct answer *answer = calloc(1, sizeof(*answer) + len);
 
 	ck_assert_ptr_nonnull(answer);
-	ck_assert_uint_lt(strlen(text), sizeof(answer->text));
-	(void)snprintf(answer->text, sizeof(answer->text), "%s", text);
+	memcpy(answer->text, text, len);
 	answer->connection = c;
 	answer->close = close;
-	const uv_buf_t buf = uv_buf_init(answer->text, (unsigned)strlen(answer->text));
+	const uv_buf_t buf = uv_buf_init(answer->text, (unsigned)len);
 	if (uv_write(&answer->request, (uv_stream_t *)&c->tcp, &buf, 1, on_written) != 0)
 		free(answer);
 }
@@ -75,17 +75,19 @@ static void send_text(struct connection *c, const char *text, bool close)
 static void send_answer(struct connection *c, bool close)
 {
 	const struct fake_exchange *e = c->exchange;
-	static char text[ANSWER_BYTES];
+	char *text = NULL;
 	char length[48] = "";
 
 	/* The answer to a HEAD has its own. */
 	if (!e->headers || !strstr(e->headers, "Content-Length:"))
 		(void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n",
 			e->body ? strlen(e->body) : 0);
-	(void)snprintf(text, sizeof(text), "HTTP/1.1 %d Scripted\r\n%s%s%s\r\n%s", e->status,
-		length, close ? "Connection: close\r\n" : "", e->headers ? e->headers : "",
-		e->body ? e->body : "");
+	ck_assert_int_gt(asprintf(&text, "HTTP/1.1 %d Scripted\r\n%s%s%s\r\n%s", e->status, length,
+				 close ? "Connection: close\r\n" : "", e->headers ? e->headers : "",
+				 e->body ? e->body : ""),
+		0);
 	send_text(c, text, close);
+	free(text);
 }
 
 static void end_body(struct connection *c)

@@ -9,6 +9,7 @@
 #include "suite.h"
 #include "upload/glance.h"
 #include "upload/remote.h"
+#include "upload/shelf_op.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -548,6 +549,73 @@ START_TEST(test_endless)
 }
 END_TEST
 
+static char long_body[HTTP_REPLY_BYTES + 2];
+
+#define FEWER(n) "GET /v2/images?limit=" n
+#define TOO_LONG .status = 200, .body = long_body
+
+/* Images with so many properties that a page of them is too long come in smaller ones. */
+START_TEST(test_long_pages)
+{
+	struct fake_exchange script[] = {
+		{LIST " ", TOO_LONG},
+		{FEWER("25 "), .status = 200, .body = "{\"images\": [" IMAGE("1") "]" MORE "}"},
+		{FEWER("25&marker=" ID("1") " "), TOO_LONG},
+		{FEWER("12&marker=" ID("1") " "), .status = 200,
+			.body = "{\"images\": [" IMAGE("2") "]}"},
+		{LIST " ", TOO_LONG},
+		{FEWER("25 "), TOO_LONG},
+		{FEWER("12 "), TOO_LONG},
+		{FEWER("6 "), TOO_LONG},
+		{FEWER("3 "), TOO_LONG},
+		{FEWER("1 "), TOO_LONG},
+	};
+
+	memset(long_body, ' ', sizeof(long_body) - 1);
+	serve(script, 10);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 2);
+	ck_assert_msg(got.err.code == QMPSNAP_OK, "%s", got.err.message);
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_STORE);
+	ck_assert_ptr_nonnull(strstr(got.err.message, "longer than"));
+	stop_serving();
+}
+END_TEST
+
+/* In place of SHELF_MOST_IMAGES. */
+static bool take_two(void)
+{
+	if (got.op->call)
+		((struct shelf_op *)got.op->call)->most_images = 2;
+	return false;
+}
+
+static void assert_too_many(void)
+{
+	got.is_turn = take_two;
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 0);
+	ck_assert_int_eq(got.err.code, QMPSNAP_STORE);
+	ck_assert_ptr_nonnull(strstr(got.err.message, "more than 2 images"));
+}
+
+/* A list that is cut off would pass for all there is. */
+START_TEST(test_too_many)
+{
+	struct fake_exchange script[] = {
+		{LIST " ", .status = 200,
+			.body = "{\"images\": [" IMAGE("1") "," IMAGE("2") "]" MORE "}"},
+		{AFTER("2"), .status = 200, .body = "{\"images\": [" IMAGE("3") "]" MORE "}"},
+		{LIST " ", .status = 200, .body = "{\"images\": [" IMAGE("1") "," IMAGE("2") "]}"},
+	};
+
+	serve(script, 3);
+	assert_too_many();
+	got.is_turn = take_two;
+	ck_assert_uint_eq(run(&(struct qmpsnap_images_options){.all = true}), 2);
+	stop_serving();
+}
+END_TEST
+
 START_TEST(test_narrowed)
 {
 	struct fake_exchange script[] = {
@@ -632,6 +700,25 @@ START_TEST(test_objects)
 }
 END_TEST
 
+START_TEST(test_too_many_objects)
+{
+	struct fake_exchange script[] = {
+		{NAMES " ", .status = 200,
+			.body = "<ListBucketResult>" NAME("1-" ID("1") ".json")
+				NAME("1-" ID("1") ".qcow2") NAME("2-" ID("2") ".json")
+					NAME("2-" ID("2") ".qcow2") NAME("3-" ID("3") ".json")
+						NAME("3-" ID("3") ".qcow2") "</ListBucketResult>"},
+		{"GET /bucket/pre/1-" ID("1") ".json ", .status = 200, .body = RECORD("1")},
+		{"GET /bucket/pre/2-" ID("2") ".json ", .status = 200, .body = RECORD("2")},
+		{"GET /bucket/pre/3-" ID("3") ".json ", .status = 200, .body = RECORD("3")},
+	};
+
+	serve_objects(script, 4);
+	assert_too_many();
+	stop_serving();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("images");
@@ -654,6 +741,9 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_endless);
 	tcase_add_test(tcase, test_narrowed);
 	tcase_add_test(tcase, test_objects);
+	tcase_add_test(tcase, test_long_pages);
+	tcase_add_test(tcase, test_too_many);
+	tcase_add_test(tcase, test_too_many_objects);
 	suite_add_tcase(s, tcase);
 	return s;
 }
