@@ -89,6 +89,17 @@ static void end(struct http_call *call)
 	uv_close((uv_handle_t *)&call->tick, timer_closed);
 }
 
+/* A service that wants another certificate of ours, or one at all, says so by an alert, which comes
+ * with TLS 1.3 when the request is under way: nothing that passes. */
+static CURLcode meaning(CURLcode code, const char *text)
+{
+	const char *alert = strstr(text, "alert ");
+
+	return alert && (strstr(alert, "certificate") || strstr(alert, "unknown ca"))
+		       ? CURLE_SSL_CERTPROBLEM
+		       : code;
+}
+
 static void hint(struct qmpsnap_error *err, CURLcode code)
 {
 	if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
@@ -105,7 +116,7 @@ static void hint(struct qmpsnap_error *err, CURLcode code)
 
 void http_call_ended(struct http_call *call, int result)
 {
-	const CURLcode code = (CURLcode)result;
+	const CURLcode code = meaning((CURLcode)result, call->curl_text);
 	long status = 0;
 
 	(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -119,7 +130,7 @@ void http_call_ended(struct http_call *call, int result)
 	if (code != CURLE_OK && status < 400 && call->err.code == QMPSNAP_OK) {
 		error_set(&call->err, QMPSNAP_STORE, "%s: %s", call->url,
 			call->curl_text[0] ? call->curl_text : curl_easy_strerror(code));
-		call->err.detail = result;
+		call->err.detail = (int)code;
 		hint(&call->err, code);
 	}
 	end(call);

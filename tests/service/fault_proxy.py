@@ -209,13 +209,17 @@ class FaultProxy:
     """Listens on `url`; `log` has (method, path, fault or None) of each request. `upstream` is the
     service's port, or those of several by "HOST:PORT" as clients call them."""
 
-    def __init__(self, upstream, cert=None, key=None):
+    def __init__(self, upstream, cert=None, key=None, clients=None):
+        """`clients`: the authority of the certificates that clients must have."""
         self.upstream, self.rules, self.log = upstream, [], []
         self.lock = threading.Lock()
         self.context = None
         if cert:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(cert, key)
+        if clients:
+            self.context.verify_mode = ssl.CERT_REQUIRED
+            self.context.load_verify_locations(clients)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.url = f"{'https' if cert else 'http'}://127.0.0.1:{self.port}"
@@ -235,11 +239,24 @@ class FaultProxy:
     def serve(self, client):
         try:
             if self.context:
-                client = self.context.wrap_socket(client, server_side=True)
+                client = self.context.wrap_socket(client, server_side=True,
+                                                  do_handshake_on_connect=False)
+                client.do_handshake()
         except OSError:
-            hang_up(client)
+            self.let_read(client)
             return
         Exchange(self, client).run()
+
+    @staticmethod
+    def let_read(client):
+        """Why the handshake failed: a reset for bytes that weren't read would overtake it."""
+        try:
+            client.settimeout(2)
+            while socket.socket.recv(client, BLOCK):
+                pass
+        except OSError:
+            pass
+        hang_up(client)
 
     def rule_for(self, method, path):
         with self.lock:

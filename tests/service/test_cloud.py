@@ -377,6 +377,38 @@ class Tls(kit.ServiceTest):
                 self.assertIn("certificate", (done.message + done.hint).lower())
                 self.assertEqual(proxy.log, [], "something was sent")
 
+    def test_certificate_of_the_client(self):
+        """The service wants one that its authority has signed: `cert` and `key` of clouds.yaml."""
+        folder, authority = self.certificates.folder, self.certificates.authority
+        proxy = FaultProxy(self.service.port, *self.certificates.of("good"), clients=authority)
+        self.addCleanup(proxy.close)
+        both = f"{folder}/both.pem"
+        pathlib.Path(both).write_bytes(b"".join(path.read_bytes()
+                                                for path in self.certificates.of("good")))
+        os.chmod(both, 0o600)
+        os.chmod(folder / "good.key", 0o600)
+        for settings, well in (({"cert": f"{folder}/good.pem", "key": f"{folder}/good.key"}, True),
+                               ({"cert": both}, True), ({}, False),
+                               ({"cert": f"{folder}/self.pem", "key": f"{folder}/self.key"}, False),
+                               ({"cert": f"{folder}/good.pem", "key": f"{folder}/none.key"},
+                                False)):
+            with self.subTest(settings=settings):
+                proxy.set()
+                config = folder / "clouds.yaml"
+                config.write_text(json.dumps({"clouds": {"c": {
+                    "auth_type": "none", "auth": {"endpoint": proxy.url}, "cacert": authority,
+                    **settings}}}), "ascii")
+                done = kit.upload("glance:", SIZE, *QUICK,
+                                  env={"OS_CLIENT_CONFIG_FILE": str(config)})
+                if well:
+                    self.assert_stored(done)
+                    self.service.clear()
+                    continue
+                self.assert_refused(done)
+                self.assertEqual(done.hint, "check the files that cacert, cert and key name")
+                self.assertNotIn("trying again", done.stderr)
+                self.assertEqual(proxy.log, [], "something was sent")
+
     def test_insecure(self):
         for name in ("good", "name", "old", "self"):
             with self.subTest(name=name):
