@@ -14,5 +14,7 @@ QMPSNAP_API void qmpsnap_store_close(struct qmpsnap_store *store)
 		return;
 	free(store->spec);
 	free(store->kept_spec);
+	free(store->cloud);
+	free(store->place);
 	store->ops->free(store);
 }

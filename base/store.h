@@ -111,6 +111,10 @@ struct qmpsnap_store {
 	const struct store_ops *ops;
 	char *spec; /* see qmpsnap_store_spec(); set by qmpsnap_store_open() */
 	char *kept_spec; /* the same for a file: without what may be secret; NULL: as `spec` */
+
+	/* What its opener found out beside what it was told; nothing secret. */
+	char *cloud; /* of clouds.yaml, chosen by the environment or as the only one; or NULL */
+	char *place; /* which service it is in, and whose; NULL: the spec says it */
 };
 
 #endif

@@ -106,6 +106,7 @@ static struct json_object *run_to_json(const struct qmpsnap_snapshot *s, const c
 	json_put_int(record, "freeze_deadline_ms", s->freeze_deadline_ms);
 	json_put_int(record, "pid", getpid());
 	json_put_string(record, "store", store);
+	json_put_string(record, "place", s->store ? s->store->place : NULL);
 	json_put_string(record, "method", s->table->key);
 	json_put_bool(record, "multi", s->multi);
 	json_put_bool(record, "ran", guest_is_running(&s->guest));

@@ -106,6 +106,7 @@ static bool take_run(
 			return false;
 	}
 	run->is_whole = s->table && copy_text(&s->store_spec, json_string(record, "store")) &&
+			copy_text(&s->store_place, json_string(record, "place")) &&
 			copy_text(&s->qga_address, json_string(record, "agent"));
 	return run->is_whole;
 }

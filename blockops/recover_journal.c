@@ -169,10 +169,26 @@ static void open_agent(struct recovery *r)
 	s->freeze.in_doubt = false; /* for the undo, which can't do it */
 }
 
+/* "Not there" must not be believed of another service, nor in the name of somebody else. */
+static bool is_its_store(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
+{
+	const char *place = s->store->place;
+
+	if (!s->store_place || (place && strcmp(place, s->store_place) == 0))
+		return true;
+	error_set(err, QMPSNAP_STORE, "the settings of this process lead to %.200s instead",
+		place ? place : "another place");
+	error_hint(err,
+		"recover with the settings of that run; if nothing is left there, delete its "
+		"journal");
+	return false;
+}
+
 /* Credentials are found as the run had found them: in the environment, or in clouds.yaml. */
 static void open_store(struct recovery *r)
 {
 	struct qmpsnap_snapshot *s = r->run.s;
+	const bool placed = s->store_place;
 	struct qmpsnap_error err;
 
 	if (r->run.published || !taken_reached(&r->run, "images"))
@@ -181,10 +197,14 @@ static void open_store(struct recovery *r)
 		s->store = r->o.open_store(r->o.loop, s->store_spec, &err);
 	else
 		error_set(&err, QMPSNAP_STORE, "no store was given");
-	if (s->store)
+	if (s->store && is_its_store(s, &err))
 		return;
-	error_wrap(&err, "unpublished images may be left in %s",
-		s->store_spec ? s->store_spec : "the default store");
+	qmpsnap_store_close(s->store);
+	s->store = NULL;
+	error_wrap(&err, "unpublished images may be left in %.200s%s%.200s%s",
+		s->store_spec ? s->store_spec : "the default store", placed ? " (" : "",
+		placed ? s->store_place : "", placed ? ")" : "");
+	err.code = QMPSNAP_STORE; /* whatever the reason is: no more than images is left */
 	keep_error(r, &err);
 }
 

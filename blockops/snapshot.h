@@ -140,7 +140,7 @@ struct qmpsnap_snapshot {
 
 	/* What was asked for, owned. */
 	struct qmp_address address;
-	char *store_spec, *name, *guest_id, *scratch_dir, *guard_path, *state_dir;
+	char *store_spec, *store_place, *name, *guest_id, *scratch_dir, *guard_path, *state_dir;
 	qmpsnap_open_store_fn *open_store;
 	uint64_t wait_ms; /* for another run on the same guest */
 	char **wanted;

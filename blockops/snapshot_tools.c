@@ -289,6 +289,7 @@ void snapshot_free(struct qmpsnap_snapshot *s)
 	free(s->server_folder);
 	free(s->state_dir);
 	free(s->store_spec);
+	free(s->store_place);
 	free(s->backup_type);
 	free(s->name);
 	free(s->guest_id);

@@ -108,9 +108,10 @@ QMPSNAP_API struct qmpsnap_store *qmpsnap_store_open(struct uv_loop_s *loop, con
 	const struct qmpsnap_store_options *options, struct qmpsnap_error *err);
 
 /* What to open the same store by in another process, and so what to give as `store_spec` to a
- * snapshot: the spec, with those of the options that name the cloud.  Nothing secret, but for what
- * a URL may have in its query and in `headers`; the query isn't written into the journal.  Lives as
- * long as the store; NULL for the default directory. */
+ * snapshot: the spec, with those of the options that name the cloud, or with the cloud of
+ * clouds.yaml that was chosen without one.  Nothing secret, but for what a URL may have in its
+ * query and in `headers`; these aren't written into the journal.  Lives as long as the store; NULL
+ * for the default directory. */
 QMPSNAP_API const char *qmpsnap_store_spec(const struct qmpsnap_store *store);
 
 /* Closes it, once nothing uses it any more: from within the `done` of its last user on.  Its

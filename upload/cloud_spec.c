@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "upload/cloud_spec.h"
 
+#include "upload/url.h"
+
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +78,76 @@ struct cloud *cloud_spec_open(const char *where, const struct qmpsnap_store_opti
 	curl_free(said.name);
 	free(url);
 	return cloud;
+}
+
+/* ---- Where it led ------------------------------------------------------------------------- */
+
+static void write_domain(FILE *out, const char *id, const char *name)
+{
+	if (id || name)
+		(void)fprintf(out, " of domain %s", id ? id : name);
+}
+
+/* Whose images are seen: what is known of it without a login. */
+static void write_scope(FILE *out, const struct cloud *cloud)
+{
+	if (cloud->auth == CLOUD_AUTH_APPLICATION_CREDENTIAL) {
+		(void)fprintf(out, ", application credential %s",
+			cloud->credential_id ? cloud->credential_id : cloud->credential_name);
+		if (!cloud->credential_id)
+			(void)fprintf(
+				out, " of %s", cloud->user_id ? cloud->user_id : cloud->username);
+	} else if (cloud->project_id) {
+		(void)fprintf(out, ", project %s", cloud->project_id);
+	} else if (cloud->project_name) {
+		(void)fprintf(out, ", project %s", cloud->project_name);
+		write_domain(out, cloud->project_domain_id, cloud->project_domain_name);
+	} else if (cloud->domain_id || cloud->domain_name) {
+		(void)fputs(", scope", out);
+		write_domain(out, cloud->domain_id, cloud->domain_name);
+	}
+}
+
+static void write_place(FILE *out, const struct cloud *cloud)
+{
+	char keystone[URL_BASE_BYTES] = "", endpoint[URL_BASE_BYTES] = "";
+
+	/* The same place however its URL ends. */
+	if (cloud->endpoint && url_base(endpoint, cloud->endpoint))
+		(void)url_cut_version(endpoint);
+	if (cloud->auth == CLOUD_AUTH_NONE) {
+		(void)fputs(endpoint, out);
+		return;
+	}
+	if (url_base(keystone, cloud->auth_url))
+		(void)url_cut_version(keystone);
+	(void)fputs(keystone, out);
+	write_scope(out, cloud);
+	if (cloud->region)
+		(void)fprintf(out, ", region %s", cloud->region);
+	if (endpoint[0])
+		(void)fprintf(out, ", at %s", endpoint);
+}
+
+bool cloud_spec_note(struct qmpsnap_store *store, const char *where,
+	const struct qmpsnap_store_options *options, const struct cloud *cloud,
+	struct qmpsnap_error *err)
+{
+	const bool is_named = options->os_cloud || strstr(where, "os-cloud=");
+	size_t size = 0;
+	FILE *out;
+
+	if (where[0] && where[0] != '?') /* a URL */
+		return true;
+	if (!(out = open_memstream(&store->place, &size)))
+		return error_no_memory(err);
+	write_place(out, cloud);
+	const bool bad = ferror(out) != 0;
+	if (fclose(out) == 0 && !bad &&
+		(is_named || !cloud->in_file || (store->cloud = strdup(cloud->name))))
+		return true;
+	free(store->place);
+	return error_no_memory(err);
 }
 
 char *cloud_spec_complete(const char *spec, const struct qmpsnap_store_options *options)

@@ -110,7 +110,8 @@ struct qmpsnap_store *glance_open(uv_loop_t *loop, const char *where,
 	store->wait_ms = WAIT_MS;
 	if (take_wishes(store, options, err) &&
 		(cloud = cloud_spec_open(where, options, "image", err)) &&
-		(store->session = keystone_new(loop, cloud, "image", err)))
+		(store->session = keystone_new(loop, cloud, "image", err)) &&
+		cloud_spec_note(&store->base, where, options, cloud, err))
 		return &store->base;
 	glance_free(store);
 	return NULL;

@@ -86,8 +86,11 @@ struct qmpsnap_store *s3_open(uv_loop_t *loop, const char *where,
 		const struct http_tls tls = {.insecure = insecure || options->insecure,
 			.cacert = store->config.ca_bundle};
 		set_url(store);
-		if ((store->remote.http = http_new(loop, &tls, err)))
+		store->remote.http = http_new(loop, &tls, err);
+		if (store->remote.http && (store->remote.base.place = strdup(store->url)))
 			return &store->remote.base;
+		if (store->remote.http)
+			error_no_memory(err);
 	}
 	s3_free(store);
 	return NULL;

@@ -79,7 +79,7 @@ static void ask_for_uploads(struct s3_removal *removal)
 		.path = removal->path,
 		.undo = true,
 		.doing = removal->base.doing,
-		.expect = {200, 404}};
+		.expect = {200}}; /* 404: there is no such bucket */
 	struct remote *remote = removal->base.remote;
 
 	object_encode(prefix, sizeof(prefix), removal->base.names.data, false);

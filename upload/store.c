@@ -123,22 +123,20 @@ static const struct kind *find_kind(const char *spec, struct qmpsnap_error *err)
 static struct qmpsnap_store *open_kind(uv_loop_t *loop, const struct kind *kind, const char *spec,
 	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
 {
-	char *whole = kind->complete ? kind->complete(spec, options) : strdup(spec);
-	char *kept = whole && kind->keep ? kind->keep(whole) : NULL;
-	struct qmpsnap_store *store = NULL;
+	struct qmpsnap_store *store = kind->open(loop, spec + strlen(kind->prefix), options, err);
+	struct qmpsnap_store_options all = *options;
 
-	if (!whole || (kind->keep && !kept))
-		error_no_memory(err);
-	else
-		store = kind->open(loop, spec + strlen(kind->prefix), options, err);
-	if (store) {
-		store->spec = whole;
-		store->kept_spec = kept;
-	} else {
-		free(whole);
-		free(kept);
-	}
-	return store;
+	if (!store)
+		return NULL;
+	if (store->cloud)
+		all.os_cloud = store->cloud;
+	store->spec = kind->complete ? kind->complete(spec, &all) : strdup(spec);
+	store->kept_spec = store->spec && kind->keep ? kind->keep(store->spec) : NULL;
+	if (store->spec && (store->kept_spec || !kind->keep))
+		return store;
+	error_no_memory(err);
+	qmpsnap_store_close(store);
+	return NULL;
 }
 
 QMPSNAP_API struct qmpsnap_store *qmpsnap_store_open(struct uv_loop_s *loop, const char *spec,

@@ -70,6 +70,20 @@ static struct cloud *open_cloud(struct swift_store *store, const char *end,
 	return cloud;
 }
 
+static bool note_place(struct swift_store *store, const char *end,
+	const struct qmpsnap_store_options *options, const struct cloud *cloud,
+	struct qmpsnap_error *err)
+{
+	struct qmpsnap_store *base = &store->remote.base;
+
+	if (!store->v1.url)
+		return cloud_spec_note(base, end, options, cloud, err);
+	if (asprintf(&base->place, "%s, user %s", store->v1.url, store->v1.user) >= 0)
+		return true;
+	base->place = NULL;
+	return error_no_memory(err);
+}
+
 struct qmpsnap_store *swift_open(uv_loop_t *loop, const char *where,
 	const struct qmpsnap_store_options *options, struct qmpsnap_error *err)
 {
@@ -85,7 +99,8 @@ struct qmpsnap_store *swift_open(uv_loop_t *loop, const char *where,
 	remote_init(&store->remote, &swift_remote_ops, loop);
 	if (take_container(store, where, err) &&
 		(cloud = open_cloud(store, where + strcspn(where, "?"), options, err)) &&
-		(store->session = keystone_new(loop, cloud, "object-store", err))) {
+		(store->session = keystone_new(loop, cloud, "object-store", err)) &&
+		note_place(store, where + strcspn(where, "?"), options, cloud, err)) {
 		store->remote.http = keystone_http(store->session);
 		return &store->remote.base;
 	}

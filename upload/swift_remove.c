@@ -116,15 +116,54 @@ static void json_deleted(
 			removal, store_of(removal)->path, removal->base.names.data, data_deleted);
 }
 
-void swift_remove(struct swift_removal *removal, struct swift_store *store,
+static void prepare(struct swift_removal *removal, struct swift_store *store,
 	const struct object_names *names, store_done_fn *done, void *data)
 {
 	*removal = (struct swift_removal){
 		.base = {.remote = &store->remote, .names = *names, .done = done, .data = data}};
 	(void)snprintf(removal->base.doing, sizeof(removal->base.doing),
 		"deleting swift:%.100s/%.200s", store->container, names->data);
-	/* First: without it there is no image. */
-	delete_object(removal, store->path, names->json, json_deleted);
+}
+
+/* First: without it there is no image. */
+static void begin(struct swift_removal *removal)
+{
+	delete_object(removal, store_of(removal)->path, removal->base.names.json, json_deleted);
+}
+
+void swift_remove(struct swift_removal *removal, struct swift_store *store,
+	const struct object_names *names, store_done_fn *done, void *data)
+{
+	prepare(removal, store, names, done, data);
+	begin(removal);
+}
+
+/* ---- discard_left ------------------------------------------------------------------------- */
+
+static void container_looked(
+	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct swift_removal *left = data;
+
+	(void)reply;
+	if (answer_said(err, 404, 404) || answer_unreached(err))
+		object_removal_note(&left->base, err);
+	if (answer_unreached(err))
+		end(left);
+	else
+		begin(left);
+}
+
+/* An object that isn't there was deleted; but where bytes were sent, there was a container. */
+static void look_for_container(struct swift_removal *left)
+{
+	const struct remote_request request = {.method = "HEAD",
+		.path = store_of(left)->path,
+		.undo = true,
+		.doing = left->base.doing,
+		.expect = {204, 200}};
+
+	remote_send(&left->base.call, left->base.remote, &request, container_looked, left);
 }
 
 void swift_discard_left(struct qmpsnap_store *base, const struct store_image_spec *spec,
@@ -136,6 +175,10 @@ void swift_discard_left(struct qmpsnap_store *base, const struct store_image_spe
 	if (!left)
 		return;
 	object_names(&names, "", spec);
-	swift_remove(left, (struct swift_store *)base, &names, done, data);
+	prepare(left, (struct swift_store *)base, &names, done, data);
 	left->base.alone = true;
+	if (spec->unsent)
+		begin(left);
+	else
+		look_for_container(left);
 }

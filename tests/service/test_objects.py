@@ -187,6 +187,13 @@ class ObjectTest(unittest.TestCase):
         self.assert_nothing()
         self.assertEqual(self.upload("--discard-left", image_id).code, 0)
 
+    def test_left_elsewhere(self):
+        """Where there is no such container, there was none of the image."""
+        done = self.upload("--discard-left", "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f4a5b",
+                           spec=self.spec.replace(self.container, "elsewhere"))
+        self.assertEqual((done.status, done.code), (1, 5), str(done))
+        self.assertIn("404", done.message)
+
     def test_left_before_publication(self):
         done = self.upload("--left")
         self.assertEqual(done.code, 0, str(done))

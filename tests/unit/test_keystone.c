@@ -101,6 +101,61 @@ START_TEST(test_specs)
 }
 END_TEST
 
+/* What is written down of where a store was. */
+START_TEST(test_places)
+{
+	static const struct {
+		const char *environment, *spec, *again, *place; /* `place` NULL: the spec says it */
+	} rows[] = {
+		{"OS_CLOUD=a", "glance:", "glance:?os-cloud=a",
+			"http://k:5000, project d of domain D, region R"},
+		{"OS_CLOUD=a", "swift:c?insecure", "swift:c?insecure&os-cloud=a",
+			"http://k:5000, project d of domain D, region R"},
+		{"OS_CLOUD=a", "glance:?os-cloud=n", "glance:?os-cloud=n", "http://g"},
+		{"OS_CLOUD=a", "glance:http://h", "glance:http://h", NULL},
+		{"OS_AUTH_URL=http://e/v3/ OS_TOKEN=hush OS_PROJECT_ID=i",
+			"glance:", "glance:", "http://e, project i"},
+		{"OS_AUTH_URL=http://e OS_TOKEN=hush OS_DOMAIN_NAME=D",
+			"glance:", "glance:", "http://e, scope of domain D"},
+		{"OS_AUTH_URL=http://e OS_APPLICATION_CREDENTIAL_ID=c "
+		 "OS_APPLICATION_CREDENTIAL_SECRET=hush OS_IMAGE_ENDPOINT_OVERRIDE=http://g/v2",
+			"glance:", "glance:", "http://e, application credential c, at http://g"},
+		{"OS_AUTH_URL=http://e OS_APPLICATION_CREDENTIAL_NAME=n OS_USER_ID=u "
+		 "OS_APPLICATION_CREDENTIAL_SECRET=hush",
+			"glance:", "glance:", "http://e, application credential n of u"},
+	};
+	char *folder = kit_folder("/tmp"), path[256];
+
+	(void)snprintf(path, sizeof(path), "%s/clouds.yaml", folder);
+	FILE *file = fopen(path, "w");
+	(void)fputs("clouds: {a: {region_name: R, auth: {auth_url: 'http://k:5000/v3', username: "
+		    "u, password: hush, project_name: d, user_domain_name: D, "
+		    "project_domain_name: D}}, n: {auth_type: none, auth: {endpoint: "
+		    "'http://g/v2'}}}",
+		file);
+	(void)fclose(file);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char words[512], *rest = NULL;
+		(void)snprintf(words, sizeof(words), "OS_CLIENT_CONFIG_FILE=%s %s", path,
+			rows[i].environment);
+		ck_assert_int_eq(clearenv(), 0);
+		for (char *word = strtok_r(words, " ", &rest); word;
+			word = strtok_r(NULL, " ", &rest))
+			ck_assert_int_eq(putenv(word), 0);
+		struct qmpsnap_store *store = qmpsnap_store_open(&loop, rows[i].spec, NULL, &err);
+		ck_assert_msg(store != NULL, "row %zu: %s", i, err.message);
+		ck_assert_str_eq(qmpsnap_store_spec(store), rows[i].again);
+		if (rows[i].place)
+			ck_assert_str_eq(store->place, rows[i].place);
+		else
+			ck_assert_ptr_null(store->place);
+		qmpsnap_store_close(store);
+		ck_assert_int_eq(clearenv(), 0);
+	}
+	kit_remove_folder(folder);
+}
+END_TEST
+
 /* ---- Words -------------------------------------------------------------------------------- */
 
 static const struct {
@@ -399,6 +454,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(c, loop_setup, loop_teardown);
 	tcase_add_test(c, test_urls);
 	tcase_add_test(c, test_specs);
+	tcase_add_test(c, test_places);
 	tcase_add_loop_test(c, test_requests, 0, COUNT(requests));
 	tcase_add_test(c, test_endpoints);
 	tcase_add_test(c, test_lives_and_versions);

@@ -2,6 +2,7 @@
  *
  * Recovery by an embedder, of a guest whose monitor is played by a socket. */
 #include "base/error.h"
+#include "base/store.h"
 #include "blockops/guest_lock.h"
 #include "blockops/record.h"
 #include "fixture.h"
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -196,6 +198,80 @@ START_TEST(a_journal_without_a_whole_line)
 }
 END_TEST
 
+/* ---- Another store ---- */
+
+static unsigned n_discarded;
+static const char *place_now;
+
+static void discard_left(struct qmpsnap_store *store, const struct store_image_spec *spec,
+	store_done_fn *done, void *data)
+{
+	(void)store;
+	(void)spec;
+	n_discarded++;
+	done(NULL, data);
+}
+
+static void free_store(struct qmpsnap_store *store)
+{
+	free(store);
+}
+
+static struct qmpsnap_store *open_fake(uv_loop_t *on, const char *spec, struct qmpsnap_error *err)
+{
+	static const struct store_ops ops = {.discard_left = discard_left, .free = free_store};
+	struct qmpsnap_store *store = calloc(1, sizeof(*store));
+
+	(void)on;
+	(void)err;
+	ck_assert_str_eq(spec, "glance:");
+	store->ops = &ops;
+	store->place = place_now ? strdup(place_now) : NULL;
+	return store;
+}
+
+static const struct {
+	const char *journalled, *now;
+	bool well;
+} places[] = {
+	{"\"http://k, project a\"", "http://k, project a", true},
+	{"\"http://k, project a\"", "http://k, project b", false},
+	{"\"http://k, project a\"", NULL, false},
+	{"null", "http://k, project b", true}, /* by a version that didn't know it */
+};
+
+/* The journal stays where its images can't be known to be gone. */
+START_TEST(another_place)
+{
+	const struct qmpsnap_recover_options options = {
+		.all = true, .state_dir = folder, .open_store = open_fake};
+	struct qmpsnap_error err;
+	FILE *file = fopen(journal, "we");
+
+	ck_assert_ptr_nonnull(file);
+	(void)fprintf(file,
+		"{\"record\":\"run\",\"schema\":%d,\"run\":\"" RUN "\",\"guest\":\"vm\","
+		"\"address\":\"\",\"method\":\"offline\",\"store\":\"glance:\",\"place\":%s,"
+		"\"qemu\":{},\"disks\":[{\"label\":\"vd0\",\"qom_path\":\"/vd0\",\"node\":"
+		"\"d0\",\"image_name\":\"vm\",\"image_id\":\"x\"}]}\n"
+		"{\"record\":\"step\",\"step\":\"upload\"}\n",
+		RECORD_SCHEMA, places[_i].journalled);
+	ck_assert_int_eq(fclose(file), 0);
+	(void)close(listener);
+	place_now = places[_i].now;
+	ck_assert_msg(qmpsnap_recover(&loop, &options, on_done, NULL, &err), "%s", err.message);
+	while (!ended)
+		ck_assert(uv_run(&loop, UV_RUN_ONCE) != 0 || ended);
+	ck_assert_int_eq(last_err.code, places[_i].well ? QMPSNAP_OK : QMPSNAP_UNDO);
+	ck_assert_uint_eq(n_discarded, places[_i].well);
+	ck_assert_int_eq(access(journal, F_OK), places[_i].well ? -1 : 0);
+	if (places[_i].well)
+		return;
+	ck_assert_msg(strstr(last_err.message, "left in glance: (http://k, project a)") != NULL,
+		"%s", last_err.message);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("recover");
@@ -208,6 +284,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_run_of_another_namespace);
 	tcase_add_test(t, a_run_that_has_ended_for_sure);
 	tcase_add_test(t, a_journal_without_a_whole_line);
+	tcase_add_loop_test(t, another_place, 0, sizeof(places) / sizeof(places[0]));
 	suite_add_tcase(s, t);
 	return s;
 }

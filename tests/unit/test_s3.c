@@ -404,6 +404,25 @@ START_TEST(test_left)
 	image = NULL;
 	ck_assert(!kit_discard_left(&loop, store, &spec, &err));
 	ck_assert_int_eq(err.detail, 403);
+	ck_assert_str_eq(store->place, ((struct s3_store *)store)->url);
+	finish();
+}
+END_TEST
+
+/* It is another service's, or another account's. */
+START_TEST(test_left_without_bucket)
+{
+	static const char body[] = "<Error><Code>NoSuchBucket</Code></Error>";
+	struct fake_exchange script[] = {
+		{"DELETE " JSON " ", .status = 404, .body = body},
+		{LIST, .status = 404, .body = body},
+		{"DELETE " KEY " ", .status = 404, .body = body},
+	};
+
+	open_store(script, 3);
+	image = NULL;
+	ck_assert(!kit_discard_left(&loop, store, &spec, &err));
+	ck_assert_ptr_nonnull(strstr(err.message, "NoSuchBucket"));
 	finish();
 }
 END_TEST
@@ -503,6 +522,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_aborted_twice);
 	tcase_add_test(tcase, test_always_doubtful);
 	tcase_add_test(tcase, test_left);
+	tcase_add_test(tcase, test_left_without_bucket);
 	tcase_add_test(tcase, test_removal_without_memory);
 	tcase_add_test(tcase, test_no_s3);
 	tcase_add_loop_test(tcase, test_stop, 0, 3);

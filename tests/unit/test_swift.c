@@ -248,17 +248,48 @@ START_TEST(test_left)
 {
 	struct fake_exchange script[] = {
 		LOGIN,
+		{"HEAD /v1/A_t/my%20box ", .status = 204},
 		{"DELETE " JSON " ", .status = 204},
 		{"DELETE " DATA " ", .status = 403},
 		{LIST, .status = 200, .body = "a\n"},
 		{"DELETE " SEGMENTS "/a ", .status = 404},
 		{LIST, .status = 204},
 	};
+	char place[128];
 
-	open_store(script, 6);
+	open_store(script, 7);
 	image = NULL;
 	ck_assert(!kit_discard_left(&loop, store, &spec, &err));
 	ck_assert_int_eq(err.detail, 403);
+	(void)snprintf(place, sizeof(place), "%s/auth/v1.0, user t:u", server.url);
+	ck_assert_str_eq(store->place, place);
+	finish();
+}
+END_TEST
+
+/* A container that isn't there is another cloud's, but where nothing was ever sent; one that can't
+ * be looked at may be there. */
+START_TEST(test_left_without_container)
+{
+	static const struct {
+		int head; /* 0: it isn't asked */
+		bool well;
+	} rows[] = {{404, false}, {403, true}, {0, true}};
+	struct fake_exchange script[] = {
+		LOGIN,
+		{"HEAD /v1/A_t/my%20box ", .status = rows[_i].head},
+		{"DELETE " JSON " ", .status = 404},
+		{"DELETE " DATA " ", .status = 404},
+		{LIST, .status = 404},
+	};
+
+	if (!rows[_i].head)
+		memmove(script + 1, script + 2, 3 * sizeof(script[0]));
+	open_store(script, rows[_i].head ? 5 : 4);
+	spec.unsent = !rows[_i].head;
+	image = NULL;
+	ck_assert_int_eq(kit_discard_left(&loop, store, &spec, &err), rows[_i].well);
+	ck_assert(rows[_i].well || err.detail == 404);
 	finish();
 }
 END_TEST
@@ -337,6 +368,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_token_useless);
 	tcase_add_loop_test(tcase, test_logins, 0, 4);
 	tcase_add_test(tcase, test_left);
+	tcase_add_loop_test(tcase, test_left_without_container, 0, 3);
 	tcase_add_test(tcase, test_stop_in_login);
 	tcase_add_loop_test(tcase, test_discard_after_stop, 0, 2);
 	suite_add_tcase(s, tcase);
