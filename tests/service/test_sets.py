@@ -335,6 +335,14 @@ class IntoObjects(SetTest):
         self.assertIn(f"may be left in {store} ({self.proxy.url}", stderr)
         self.assertIn(f"lead to {self.other.url}", stderr)
         self.assertEqual((guest.journals(), self.other.log), ([journal], []))
+        # Without credentials; and no more than images is left, so the guest can be taken again.
+        nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "ST_AUTH": ""}
+        code, _, stderr = tool.run("snapshot", "--qmp", guest.address, "--scratch", guest.scratch,
+                                   "--to", f"file:{guest.folder}/plain", "--force",
+                                   env={**guest.tool_env(), **nobody})
+        self.assertEqual((code, self.swift.objects()), (0, left), stderr)
+        self.assertIn(f"may be left in {store} ({self.proxy.url}", stderr)
+        self.assertEqual(guest.journals(), [journal])
 
     def test_twenty_disks(self):
         guest = self.written_guest(N_DISKS)
