@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/json.h"
 #include "store_kit.h"
 #include "suite.h"
 #include "upload/clouds.h"
-#include "upload/config_file.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -401,63 +399,6 @@ START_TEST(test_key_readable_by_others)
 }
 END_TEST
 
-/* A file whose aliases would unfold to 10^9 texts is read in no time, one that is too deep or too
- * long isn't read. */
-START_TEST(test_limits)
-{
-	static char text[CONFIG_FILE_BYTES + 100];
-	struct json_object *object;
-	size_t len = 0;
-
-	len += (size_t)snprintf(text, sizeof(text), "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
-	for (int i = 1; i < 10; i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len,
-			"a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i,
-			i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
-	ck_assert_msg(config_file_parse(text, len, "f", &object, &err), "%s", err.message);
-	ck_assert_uint_eq(json_length(json_member(object, "a9", json_type_array)), 10);
-	(void)json_object_put(object);
-
-	for (int depth = CONFIG_FILE_DEPTH; depth <= CONFIG_FILE_DEPTH + 1; depth++) {
-		memset(text, '[', (size_t)depth);
-		text[depth] = 'x';
-		memset(text + depth + 1, ']', (size_t)depth);
-		const bool well =
-			config_file_parse(text, (size_t)depth * 2 + 1, "f", &object, &err);
-		ck_assert_int_eq(well, depth == CONFIG_FILE_DEPTH);
-		(void)json_object_put(object);
-	}
-	memset(text, '[', 500000);
-	ck_assert(!config_file_parse(text, 500000, "f", &object, &err));
-	memset(text, 'x', sizeof(text) - 1);
-	text[sizeof(text) - 1] = '\0';
-	put_file("clouds.yaml", text, 0600);
-	ck_assert_ptr_null(cloud_open("a", "image", &err));
-	ck_assert_ptr_nonnull(strstr(err.message, "is longer than"));
-	ck_assert_int_eq(unlink("clouds.yaml"), 0);
-	ck_assert_int_eq(mkfifo("clouds.yaml", 0600), 0);
-	ck_assert_ptr_null(cloud_open("a", "image", &err));
-	ck_assert_ptr_nonnull(strstr(err.message, "isn't a regular file"));
-}
-END_TEST
-
-/* 30000 mappings of 30000 keys from a file of half a MiB. */
-START_TEST(test_many_merges)
-{
-	static char text[CONFIG_FILE_BYTES];
-	struct json_object *object;
-	size_t len = (size_t)snprintf(text, sizeof(text), "a: &a {");
-
-	for (int i = 0; i < 30000; i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "k%d: 1,", i);
-	len += (size_t)snprintf(text + len, sizeof(text) - len, "}\nl:\n");
-	for (int i = 0; i < 30000; i++)
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "- <<: *a\n");
-	ck_assert(!config_file_parse(text, len, "f", &object, &err));
-	ck_assert_ptr_nonnull(strstr(err.message, "too much"));
-}
-END_TEST
-
 START_TEST(test_at_url)
 {
 	put_environment("OS_CACERT=~/ca.pem OS_INSECURE=yes OS_AUTH_URL=x");
@@ -481,8 +422,6 @@ static Suite *suite(void)
 	tcase_add_test(c, test_search_path);
 	tcase_add_test(c, test_readable_by_others);
 	tcase_add_test(c, test_key_readable_by_others);
-	tcase_add_test(c, test_limits);
-	tcase_add_test(c, test_many_merges);
 	tcase_add_test(c, test_at_url);
 	suite_add_tcase(s, c);
 	return s;
