@@ -121,6 +121,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("cloud_spec");
 	TCase *c = tcase_create("cloud_spec");
 
+	tcase_set_timeout(c, 60);
 	tcase_add_checked_fixture(c, loop_setup, loop_teardown);
 	tcase_add_test(c, test_specs);
 	tcase_add_test(c, test_places);

@@ -88,6 +88,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("config_file");
 	TCase *c = tcase_create("config_file");
 
+	tcase_set_timeout(c, 60);
 	tcase_add_test(c, test_limits);
 	tcase_add_test(c, test_many_merges);
 	suite_add_tcase(s, c);
