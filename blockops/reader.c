@@ -12,6 +12,9 @@
 /* Enough for all connections at their limit; what exceeds it waits its turn in the view. */
 enum { READER_REQUESTS = 64 };
 
+/* How often a view is tried that isn't read from. */
+enum { PROBE_MS = 1000 };
+
 struct slot {
 	struct stream_block block;
 	unsigned pending; /* reads into it that haven't ended */
@@ -25,6 +28,7 @@ struct reader {
 	uint32_t block_bytes;
 	uv_idle_t turn; /* calls `ready` from the loop when no read is there to do it */
 	uv_timer_t pacer;
+	uv_timer_t prober;
 	unsigned n_handles;
 
 	uint8_t *memory;
@@ -184,6 +188,15 @@ static void on_pace(uv_timer_t *timer)
 	tell(r);
 }
 
+/* While the consumer holds the reader back nothing else would tell that the view has broken. */
+static void on_probe_due(uv_timer_t *timer)
+{
+	const struct reader *r = timer->data;
+
+	if (r->cursor < r->end && r->n_laid - r->first == r->n_slots && r->in_flight == 0)
+		view_probe(r->image->view);
+}
+
 static void on_view_failed(struct view_watcher *watcher)
 {
 	struct reader *r = (struct reader *)((char *)watcher - offsetof(struct reader, watcher));
@@ -263,6 +276,7 @@ static void reader_close(struct stream_reader *base, stream_closed_fn *closed, v
 	view_unwatch(&r->watcher);
 	uv_close((uv_handle_t *)&r->turn, on_handle_closed);
 	uv_close((uv_handle_t *)&r->pacer, on_handle_closed);
+	uv_close((uv_handle_t *)&r->prober, on_handle_closed);
 }
 
 static bool allocate(struct reader *r, const struct image_stream *image)
@@ -346,8 +360,10 @@ static struct stream_reader *image_open(struct stream *stream, uint64_t offset, 
 	view_watch(view, &r->watcher);
 	(void)uv_idle_init(view->loop, &r->turn);
 	(void)uv_timer_init(view->loop, &r->pacer);
-	r->turn.data = r->pacer.data = r;
-	r->n_handles = 2;
+	(void)uv_timer_init(view->loop, &r->prober);
+	(void)uv_timer_start(&r->prober, on_probe_due, PROBE_MS, PROBE_MS);
+	r->turn.data = r->pacer.data = r->prober.data = r;
+	r->n_handles = 3;
 	fill(r);
 	if (has_news(r))
 		tell_later(r);

@@ -84,6 +84,25 @@ unsigned view_withdraw(struct view *view, const void *owner)
 	return n;
 }
 
+static void on_probed(struct nbd_request *probe)
+{
+	struct view *view = probe->owner;
+
+	view->probing = false;
+}
+
+void view_probe(struct view *view)
+{
+	if (view->probing || view_failed(view) || view->size_bytes < VIEW_PROBE_BYTES)
+		return;
+	view->probing = true;
+	view->probe = (struct nbd_request){.owner = view,
+		.len = VIEW_PROBE_BYTES,
+		.bytes = view->probe_bytes,
+		.done = on_probed};
+	view_submit(view, &view->probe);
+}
+
 void view_watch(struct view *view, struct view_watcher *watcher)
 {
 	watcher->next = &view->watchers;

@@ -10,7 +10,7 @@
 #include "blockops/reader.h"
 #include "blockops/view.h"
 
-enum { VIEW_MAP_REQUESTS = 8 };
+enum { VIEW_MAP_REQUESTS = 8, VIEW_PROBE_BYTES = 512 };
 
 /* Somebody to be told, from within view_fail(), that the view has failed. */
 struct view_watcher {
@@ -41,6 +41,9 @@ struct view {
 	void *ready_data;
 	struct nbd_request *waiting, **waiting_tail; /* for a connection with room, in order */
 	struct view_mapping mapping;
+	struct nbd_request probe;
+	uint8_t probe_bytes[VIEW_PROBE_BYTES];
+	bool probing;
 	struct view_watcher watchers; /* a ring */
 	struct image_stream stream;
 	bool closing;
@@ -59,6 +62,10 @@ void view_submit(struct view *view, struct nbd_request *request);
 
 /* Takes the queued requests of `owner` back; their `done` isn't called.  Returns how many. */
 unsigned view_withdraw(struct view *view, const void *owner);
+
+/* Reads a little of it, unless that is under way: QEMU tells of a view that it gave up only by
+ * failing the reads from it.  Such a view fails then. */
+void view_probe(struct view *view);
 
 void view_watch(struct view *view, struct view_watcher *watcher);
 void view_unwatch(struct view_watcher *watcher);

@@ -158,6 +158,27 @@ class IntoGlance(SetTest):
                 self.assertEqual(self.service.images(), [])
                 self.assertEqual(list((self.service.state / "store").iterdir()), [])
 
+    def test_scratch_full_while_the_service_stalls(self):
+        """The broken view is noticed although nothing of it is wanted."""
+        self.needs_filter()
+        disk = Disk(64 * MIB, fmt="raw")
+        guest = self.guest(disk)
+        guest.write(disk, 0, 64 * MIB, 0x55)
+        before = guest.state()
+        rule = Rule("PUT", "/file$", "stall", at=MIB, seconds=90)
+        self.proxy.set(rule)
+        started = guest.snapshot("--method", "stream", "--flavour", "filter",
+                                 "--scratch-limit", "1M", store=self.url)
+        self.assertIsNotNone(started.wait_for(lambda e: e["event"] == "progress" and
+                                              e["done_bytes"] >= MIB), started.describe())
+        time.sleep(2)  # all that fits into the ring and the sockets is read
+        guest.write(disk, 0, 8 * MIB, 0x66, keep_reference=False)
+        broken = time.monotonic()
+        self.assert_refused(guest, before, started, code=6)
+        self.assertLess(time.monotonic() - broken, 30)
+        self.assertIn("scratch", started.result["error"]["hint"])
+        self.assertEqual(self.service.images(), [])
+
     def test_somebody_deletes_a_record(self):
         guest = self.written_guest(2, 24 * MIB)
         for disk in guest.disks:

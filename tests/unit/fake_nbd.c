@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <endian.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,6 +24,7 @@ enum {
 	CMD_BLOCK_STATUS = 7,
 	REPLY_OFFSET_DATA = 1,
 	REPLY_BLOCK_STATUS = 5,
+	REPLY_ERROR = 0x8001,
 	CONTEXT_ID = 1,
 	FLAGS = 1 | 2 /* read-only */,
 };
@@ -173,6 +175,17 @@ static bool answer_map(struct fake_nbd *fake, const struct request *request)
 	       put(fake, body, sizeof(body));
 }
 
+static bool answer_error(const struct fake_nbd *fake, const struct request *request)
+{
+	const struct {
+		uint32_t error;
+		uint16_t len;
+	} __attribute__((packed)) body = {htobe32(EPERM), 0};
+
+	return put_reply(fake, request, REPLY_ERROR, sizeof(body)) &&
+	       put(fake, &body, sizeof(body));
+}
+
 static void *serve(void *data)
 {
 	struct fake_nbd *fake = data;
@@ -182,7 +195,9 @@ static void *serve(void *data)
 	for (unsigned n = 0; well && get(fake, &request, sizeof(request)); n++) {
 		if (fake->silent_after && n >= fake->silent_after)
 			continue;
-		if (fake->garbage_after && n >= fake->garbage_after)
+		if (fake->error_after && n >= fake->error_after)
+			well = answer_error(fake, &request);
+		else if (fake->garbage_after && n >= fake->garbage_after)
 			well = put(fake, "This is not NBD, all the same.", 30);
 		else if (be16toh(request.type) == CMD_READ)
 			well = answer_read(fake, &request);

@@ -17,6 +17,7 @@ struct fake_nbd {
 	bool no_map; /* has no base:allocation */
 	uint64_t extent_bytes; /* describes one extent of at most that; 0: one of length 0 */
 	unsigned silent_after; /* requests; then it reads on and says nothing; 0: never */
+	unsigned error_after; /* requests; then they fail (EPERM), as in a broken view; 0: never */
 	unsigned garbage_after; /* requests; then it answers nonsense; 0: never */
 
 	/* What it saw: */

@@ -174,6 +174,33 @@ START_TEST(killed_after_the_last_read)
 }
 END_TEST
 
+/* While the consumer takes nothing the view is tried now and then; the closing waits for no
+ * answer to that. */
+START_TEST(broken_while_held_back)
+{
+	struct consumer c;
+
+	fake.error_after = _i ? 0 : 4;
+	fake.silent_after = _i ? 4 : 0;
+	ck_assert(open_fake());
+	cluster_map_set(&run.map, 0, fake.size_bytes);
+	cluster_map_seal(&run.map);
+	run_stream(&run, QMPSNAP_RAW, 256 << 10, 4, NULL);
+	consumer_open(&c, run.stream, 0, fake.size_bytes, -1);
+	c.hold = true;
+	if (_i) {
+		kit_run_loop_ms(&loop, 1500);
+		consumer_close(&c);
+		consumer_wait(&c, &loop);
+	} else {
+		consumer_wait(&c, &loop);
+		assert_view_error(
+			&c.err, "disk vd0: reading 512 bytes at 0: Operation not permitted");
+	}
+	end_fake();
+}
+END_TEST
+
 START_TEST(read_error)
 {
 	struct consumer bad, other;
@@ -382,6 +409,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, not_a_socket);
 	tcase_add_test(tcase, server_killed);
 	tcase_add_test(tcase, killed_after_the_last_read);
+	tcase_add_loop_test(tcase, broken_while_held_back, 0, 2);
 	tcase_add_test(tcase, read_error);
 	tcase_add_loop_test(tcase, given_up_while_reading, 0, 4);
 	tcase_add_test(tcase, reader_closed_while_others_read);
