@@ -385,6 +385,9 @@ class LabTest(unittest.TestCase):
     def assert_done(self, started, code=0):
         self.assertEqual(started.wait(), code, started.describe())
         self.assertIsNotNone(started.result, started.describe())
+        for image in started.result.get("images", ()):
+            if os.path.isfile(image["location"]):
+                images.assert_clean(image["location"], image["format"])
 
     def assert_nothing_left(self, guest, before):
         """QEMU is as it was, and our folders hold images at most."""
@@ -394,6 +397,8 @@ class LabTest(unittest.TestCase):
         self.assertEqual(list(guest.scratch.iterdir()), [])
         self.assertEqual(guest.journals(), [])
         if guest.store.exists():
+            for path in guest.published():
+                images.assert_clean(path, path.suffix[1:])
             images_and_metadata = {path.with_suffix("") for path in guest.published()}
             others = [path for path in guest.store.iterdir()
                       if path.with_suffix("") not in images_and_metadata]

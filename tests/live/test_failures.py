@@ -205,6 +205,7 @@ class Refused(FailureTest):
                               bus="extra.0")
         self.assertIn("encrypted", self.refused(guest))
         self.assert_done(guest.snapshot("--disk", "vd0"))  # the other one can be taken
+        self.assert_image_is_reference(guest)
 
     def test_unknown_disk(self):
         guest = self.guest(Disk(32 * MIB), Disk(32 * MIB), paused=True)

@@ -71,7 +71,8 @@ class Killed(KillTest):
                 self.assertEqual(code, -signal.SIGKILL, stderr)
                 self.assert_nothing_left(guest, before)
                 if step == "publish" and when == "after":
-                    self.assertEqual(len(guest.published()), 2)
+                    for number in range(2):
+                        self.assert_image_is_reference(guest, number)
                     for path in guest.store.iterdir():
                         path.unlink()
                 self.assert_no_image(guest)

@@ -47,6 +47,8 @@ class OneRun(KillTest):
         first.signal(signal.SIGINT)
         self.assertEqual(first.wait(), 130)
         self.assert_done(second)
+        for number in range(2):
+            self.assert_image_is_reference(guest, number)
         self.assert_nothing_left(guest, before)
 
     def test_the_wait_ends(self):

@@ -109,6 +109,8 @@ class IntoGlance(SetTest):
                                   if event["event"] == "state"],  # as Nova's task states
                                  ["image_snapshot_pending", "image_snapshot",
                                   "image_pending_upload", "image_uploading"])
+                for image in started.result["images"]:
+                    self.assert_served(guest, int(image["disk"][-1]), image)
                 ids = {image["id"] for image in started.result["images"]}
                 here = {path.name for path in (self.service.state / folder).iterdir()}
                 other = self.service.state / ("store" if folder == "slow" else "slow")
