@@ -189,7 +189,8 @@ static void reserve(uv_work_t *work)
 	struct snapshot_disk *d = work->data;
 
 	d->reserve_errno = 0;
-	if (fallocate(d->scratch_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)d->reserve_bytes) < 0)
+	if (d->reserve_bytes > 0 && /* no bytes are an error to it */
+		fallocate(d->scratch_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)d->reserve_bytes) < 0)
 		d->reserve_errno = errno;
 }
 

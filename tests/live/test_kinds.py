@@ -51,6 +51,20 @@ class KindTest(LabTest):
 
 
 class Kinds(KindTest):
+    def test_empty(self):
+        """QEMU has disks of size 0, and so has the set an image of each."""
+        guest = self.guest(Disk(0, fmt="raw"), Disk(0), Disk(2 * MIB), paused=True)
+        guest.write(guest.disks[2], MIB, CHUNK, 0x11)
+        for fmt in ("qcow2", "raw"):
+            with self.subTest(format=fmt):
+                before = guest.state()
+                self.assert_done(guest.snapshot(*self.METHOD, "--format", fmt))
+                for number in range(3):
+                    self.assert_image_is_reference(guest, number)
+                self.assert_nothing_left(guest, before)
+                for path in guest.store.iterdir():
+                    path.unlink()
+
     # ---- devices
 
     def test_virtio_blk(self):
