@@ -42,8 +42,9 @@ static bool check_info(
 	if (parent && strcmp(s->image_format, "qcow2") != 0)
 		return error_set(err, QMPSNAP_REFUSED, "%s stands on %s, which only qcow2 can say",
 			s->image_path, parent);
-	if (json_int(info, "virtual-size", -1) <= 0)
-		return error_set(err, QMPSNAP_REFUSED, "%s is empty", s->image_path);
+	if (json_int(info, "virtual-size", -1) < 0)
+		return error_set(
+			err, QMPSNAP_REFUSED, "the size of %s is not known", s->image_path);
 	return true;
 }
 

@@ -93,6 +93,12 @@ class Images(OfflineTest):
             out.write(b"\x33" * 1536)
         self.check(path, "raw", formats=("qcow2", "raw"))
 
+    def test_size_0(self):
+        """All but vmdk, which QEMU itself doesn't open then."""
+        path = self.folder / "a.raw"
+        path.touch()
+        self.check(path, "raw", formats=("qcow2", "raw", "vdi"))
+
     def test_chain(self):
         self.make("base.raw", "raw")
         self.make("middle.qcow2", backing="base.raw", backing_format="raw")
