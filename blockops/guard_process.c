@@ -59,45 +59,27 @@ static void on_agent_closed(void *data)
 	close_up(data);
 }
 
-static void on_thawed(const struct qmpsnap_error *err, void *data);
-
-/* Nobody listens where the agent was: QEMU has ended. */
-static void on_regain(uv_timer_t *timer)
+static void on_thawed(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
 {
-	struct guard_process *g = timer->data;
-
-	if (agent_regain(g->run.s))
-		freeze_end(&g->run.s->freeze, on_thawed, g);
-	else
-		agent_close(g->run.s->agent, on_agent_closed, g);
-}
-
-static void on_thawed(const struct qmpsnap_error *err, void *data)
-{
-	struct guard_process *g = data;
-	const struct flow *f = &g->run.s->flow;
-
-	if (err && agent_is_lost(g->run.s->agent)) {
-		uv_timer_start(&g->freeze_timer, on_regain, AGENT_REGAIN_MS, 0);
-		return;
-	}
+	struct guard_process *g = s->data;
+	const struct flow *f = &s->flow;
 	const bool alone = g->run.left ? g->run.left_alone
 				       : f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT;
 
 	if (!err && !g->hampered && alone)
 		g->exit_code = QMPSNAP_OK; /* that was all that was left */
-	if (!err)
+	if (!err && !s->freeze.in_doubt)
 		log_line(QMPSNAP_LOG_WARNING,
 			"the guest's file systems, which run %s had left frozen, are thawed",
-			g->run.s->run);
-	agent_close(g->run.s->agent, on_agent_closed, g);
+			s->run);
+	agent_close(s->agent, on_agent_closed, g);
 }
 
-/* Until the agent says so, or QEMU is gone. */
-static void thaw_on(struct guard_process *g)
+static void thaw_or_close_up(struct guard_process *g)
 {
+	g->run.s->data = g;
 	if (g->run.s->agent)
-		freeze_end(&g->run.s->freeze, on_thawed, g);
+		thaw_on(g->run.s, on_thawed);
 	else
 		close_up(g);
 }
@@ -118,7 +100,7 @@ static void on_unwound(struct qmpsnap_snapshot *s, void *data)
 			"`qmpsnap recover`",
 			s->run, g->run.last_step, left->message[0] ? ": " : "", left->message);
 	}
-	thaw_on(g);
+	thaw_or_close_up(g);
 }
 
 static void on_lost(const struct qmpsnap_error *err, void *data)
@@ -185,7 +167,7 @@ static void take_over(struct guard_process *g)
 		take_over_agent(g);
 		if (g->run.monitor_fd >= 0)
 			close(g->run.monitor_fd);
-		thaw_on(g);
+		thaw_or_close_up(g);
 		return;
 	}
 	reopen_store(g);

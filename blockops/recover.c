@@ -343,6 +343,7 @@ static bool start(struct recovery *r, const struct qmpsnap_recover_options *opti
 		.way = options->all ? NULL : &r->way,
 		.locked = r->lock.fd >= 0 ? &r->guest : NULL,
 		.dry_run = options->dry_run,
+		.insists = true,
 		.open_store = options->open_store,
 		.found = on_found,
 		.done = on_journals_done,

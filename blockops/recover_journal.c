@@ -19,6 +19,9 @@ struct recovery {
 	int folder; /* STATE/journal; -1: there is none */
 	char (*runs)[NAME_RUN_BYTES];
 	size_t n_runs, at;
+	size_t n_frozen; /* of these, moved to the front: their agents say nothing */
+	bool insisting; /* on their thaw, with all else undone */
+	bool is_frozen; /* the one being undone */
 	struct journal journal; /* the one being undone */
 	struct taken_run run;
 	struct qmpsnap_error left; /* what can't be undone of it */
@@ -54,10 +57,12 @@ static void run_over(void *data)
 	struct recovery *r = data;
 	struct qmpsnap_snapshot *s = r->run.s;
 
-	s->agent = NULL;
 	if (r->left.code == QMPSNAP_OK) {
 		journal_remove(&s->journal);
 		tell(r, "is undone");
+	} else if (r->is_frozen && r->o.insists && !r->insisting) {
+		journal_close(&s->journal);
+		memcpy(r->runs[r->n_frozen++], s->run, sizeof(s->run));
 	} else {
 		journal_close(&s->journal);
 		tell(r, "isn't undone wholly; its journal is kept");
@@ -80,13 +85,29 @@ static void end_run(struct recovery *r)
 		run_over(r);
 }
 
+static void on_thawed(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	struct recovery *r = s->data;
+
+	if (err)
+		keep_error(r, err);
+	end_run(r);
+}
+
 static void on_unwound(struct qmpsnap_snapshot *s, void *data)
 {
 	struct recovery *r = data;
+	const struct flow *f = &s->flow;
+	const bool goes_on = r->insisting && s->freeze.in_doubt && s->agent;
+	const bool alone = f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT;
 
-	if (s->flow.undo_err.code != QMPSNAP_OK)
-		keep_error(r, &s->flow.undo_err);
-	end_run(r);
+	if (f->undo_err.code != QMPSNAP_OK && !(goes_on && alone))
+		keep_error(r, &f->undo_err);
+	r->is_frozen = s->freeze.in_doubt && s->agent;
+	if (goes_on)
+		thaw_on(s, on_thawed);
+	else
+		end_run(r);
 }
 
 static void undo(struct recovery *r)
@@ -151,16 +172,11 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 static void open_agent(struct recovery *r)
 {
 	struct qmpsnap_snapshot *s = r->run.s;
-	struct qmp_address address;
 	struct qmpsnap_error err;
 
 	if (!s->freeze.in_doubt)
 		return;
-	if (s->qga_address && qmp_address_parse(s->qga_address, &address, &err))
-		s->agent = agent_open(r->o.loop, &address, 0, &err);
-	else if (!s->qga_address)
-		error_set(&err, QMPSNAP_AGENT, "the journal names no agent");
-	s->freeze.agent = s->agent;
+	s->agent = s->freeze.agent = agent_connect_again(s, &err);
 	if (s->agent)
 		return;
 	error_wrap(&err, "the guest may be left frozen");
@@ -358,6 +374,7 @@ static void on_closed(uv_handle_t *handle)
 static void begin(struct recovery *r)
 {
 	r->left = (struct qmpsnap_error){0};
+	r->is_frozen = false;
 	if (r->o.dry_run) {
 		tell(r, "would be undone");
 		journal_close(&r->journal);
@@ -391,7 +408,14 @@ static void on_turn(uv_timer_t *timer)
 			(found != DEAD_RUN_UNREAD || !(r->o.guest || r->o.address)))
 			r->err = err;
 	}
-	uv_close((uv_handle_t *)&r->timer, on_closed);
+	if (r->n_frozen == 0) {
+		uv_close((uv_handle_t *)&r->timer, on_closed);
+		return;
+	}
+	r->insisting = true;
+	r->n_runs = r->n_frozen;
+	r->at = r->n_frozen = 0;
+	on_turn(timer);
 }
 
 /* On a turn of its own: some undos end at once. */

@@ -36,6 +36,7 @@ struct journal_recovery {
 	struct monitor_way *way; /* to the monitor of `guest`; NULL: as the journals say */
 	const struct identity *locked; /* a guest that the caller has locked; or NULL */
 	bool dry_run; /* only told */
+	bool insists; /* on thawing, for as long as QEMU lives, once all else is undone */
 	bool warned; /* of journals that can't be read, by journal_recovery_needed() */
 	qmpsnap_open_store_fn *open_store; /* NULL: unpublished images can't be deleted */
 	journal_found_fn *found;

@@ -196,7 +196,8 @@ struct qmpsnap_snapshot {
 	struct journal journal;
 	uv_work_t sync_work;
 	int sync_errno;
-	struct guard *guard;
+	struct guard *guard; /* NULL: none, or it is lost */
+	bool guard_goes_on; /* thawing, without this process */
 	bool is_guard; /* this process undoes for a dead one */
 	bool keep_server; /* recover: no export of ours stood, or a foreign one does */
 	bool ran; /* guard, recover: the guest did, when the run began */
@@ -221,6 +222,7 @@ struct qmpsnap_snapshot {
 	struct qmpsnap_error freeze_err; /* why they weren't, of a snapshot that goes on */
 	unsigned n_agents_lost; /* in the undo of the freeze */
 	unsigned thaw_ticks; /* how long a thaw has been waited for */
+	void (*thawed)(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err);
 	bool agent_absent; /* none answers: then no freeze */
 	bool paused_by_others; /* since the guest was inspected */
 	struct qmp_request *stop_request, *status_request, *cont_request, *transaction_request;

@@ -56,6 +56,9 @@ flow_applies_fn guest_lock_applies;
 /* steps_journal.c */
 flow_fn journal_begin, journal_end;
 flow_applies_fn journal_applies;
+/* Its end where a freeze outlasted the step's undo; false: it is left to `recover`, or to the
+ * guard. */
+void journal_over(struct qmpsnap_snapshot *s, bool all_undone);
 /* images_announce() once it is on the disk that nobody must delete the images any more. */
 void journal_published(struct qmpsnap_snapshot *s);
 /* From the flow's watch: the step waits until its intent is on the disk. */
@@ -64,16 +67,25 @@ void journal_hold(struct qmpsnap_snapshot *s);
 /* steps_freeze.c: the guest's agent, and its file systems frozen around the instant */
 flow_fn agent_begin, agent_cancel, agent_end;
 flow_applies_fn agent_applies;
-flow_fn guest_freeze, guest_thaw, guest_unfreeze, freeze_cancel;
+flow_fn guest_freeze, guest_thaw, freeze_cancel;
 flow_applies_fn freeze_applies;
-enum { AGENT_REGAIN_MS = 1000 };
-/* A new connection to the agent in place of one that is gone: QEMU takes the next client.  False:
- * nobody listens there any more, or nobody knows where. */
-bool agent_regain(struct qmpsnap_snapshot *s);
 /* An event of QEMU's: others paused the guest, continued it, or reset it. */
 void freeze_on_event(struct qmpsnap_snapshot *s, const char *name);
 /* The guest was reset after its freeze was answered: nothing is frozen any more. */
 void freeze_was_lost(struct qmpsnap_snapshot *s);
+
+/* steps_thaw.c: the thaw, whatever happens */
+flow_fn guest_unfreeze;
+/* freeze_end(), for the running step: the guard hears that it is waited for, and an agent that says
+ * nothing is given up in time.  `then` begins with thaw_ended(). */
+void thaw_begin(struct qmpsnap_snapshot *s, freeze_fn *then);
+void thaw_ended(struct qmpsnap_snapshot *s);
+/* After all else was undone: thaws for as long as QEMU lives.  `thawed` fires once, later, with
+ * NULL also when QEMU has ended; AGENT: there is no way to the agent any more. */
+void thaw_on(struct qmpsnap_snapshot *s, diagnosed_fn *thawed);
+/* The run's agent, by its address.  NULL and *err, with the detail EBADF where no later try can do
+ * better: it was given as a descriptor, whose number means nothing by now. */
+struct agent *agent_connect_again(struct qmpsnap_snapshot *s, struct qmpsnap_error *err);
 
 /* steps_server.c: QEMU's NBD server on a socket of ours */
 flow_fn server_start, server_stop;

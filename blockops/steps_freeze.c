@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The guest's agent, and the guest's file systems frozen around the instant.  They are thawed
- * whatever happens, and that is confirmed by their status. */
+ * The guest's agent, and the guest's file systems frozen around the instant; steps_thaw.c has what
+ * thaws them whatever happens. */
 #include "base/log.h"
 #include "blockops/steps.h"
 
 #include <string.h>
-
-enum {
-	TICK_MS = 5000,
-	PATIENCE_TICKS = 6, /* for an agent that says nothing although its guest runs */
-};
 
 /* ---- agent ---- */
 
@@ -100,64 +95,40 @@ static void on_agent_closed(void *data)
 {
 	struct qmpsnap_snapshot *s = data;
 
-	flow_done(&s->flow, NULL);
+	flow_done(&s->flow, &s->disk_err);
 }
 
+static void close_agent(struct qmpsnap_snapshot *s)
+{
+	struct agent *agent = s->agent;
+
+	s->agent = NULL;
+	agent_close(agent, on_agent_closed, s);
+}
+
+static void on_thawed_at_last(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	if (!err)
+		s->freeze.in_doubt = false; /* or QEMU has ended, and with it the freeze */
+	else
+		s->disk_err = *err;
+	journal_over(s, s->flow.undo_err.code == QMPSNAP_OK && !err);
+	close_agent(s);
+}
+
+/* What couldn't be thawed while there was more to undo is gone on with: by the guard, which needs
+ * the agent on, or here. */
 void agent_end(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
-	struct agent *agent = s->agent;
 
-	if (s->is_guard && s->freeze.in_doubt && agent) {
-		flow_done(f, NULL); /* it is needed on */
-		return;
-	}
-	s->agent = NULL;
-	if (agent)
-		agent_close(agent, on_agent_closed, s);
-	else
+	if (!s->agent || (s->is_guard && s->freeze.in_doubt)) {
 		flow_done(f, NULL);
-}
-
-/* ---- Thawing, until it is done ---- */
-
-/* An agent of a paused guest can't answer, and is waited for unless it is an undo that waits, which
- * the guard then goes on with.  The guard itself undoes the rest first, and lets go of the monitor:
- * it goes on without. */
-static bool loses_patience(const struct qmpsnap_snapshot *s)
-{
-	return s->is_guard || !s->paused_by_others || (s->flow.unwinding && s->guard);
-}
-
-/* While it is waited for, the guard is told that this process hasn't hung. */
-static void tick(struct qmpsnap_snapshot *s)
-{
-	record_thawing(s);
-	record_settled(s);
-	s->thaw_ticks += loses_patience(s) || s->thaw_ticks < 2;
-	if (s->thaw_ticks == 2)
-		log_line(QMPSNAP_LOG_WARNING,
-			"the guest's file systems may be frozen: waiting for its agent to thaw "
-			"them");
-	if (s->thaw_ticks == PATIENCE_TICKS)
-		freeze_give_up(&s->freeze);
-	snapshot_after(s, TICK_MS, tick);
-}
-
-static void end_thaw(struct qmpsnap_snapshot *s, freeze_fn *then)
-{
-	s->thaw_ticks = 0;
-	if (s->freeze.in_doubt)
-		record_thawing(s);
-	snapshot_after(s, TICK_MS, tick);
-	freeze_end(&s->freeze, then, s);
-}
-
-static void thaw_ended(struct qmpsnap_snapshot *s)
-{
-	snapshot_timer_stop(s);
-	if (!s->freeze.in_doubt)
-		record_thawed(s);
+	} else if (s->freeze.in_doubt && !s->guard_goes_on) {
+		thaw_on(s, on_thawed_at_last);
+	} else {
+		close_agent(s);
+	}
 }
 
 /* ---- freeze ---- */
@@ -188,7 +159,7 @@ static void not_frozen(struct qmpsnap_snapshot *s, const struct qmpsnap_error *e
 	if (s->quiesce == QMPSNAP_QUIESCE_REQUIRE || flow_failed(&s->flow))
 		flow_done(&s->flow, err);
 	else
-		end_thaw(s, on_thawed_again);
+		thaw_begin(s, on_thawed_again);
 }
 
 static void on_frozen(const struct qmpsnap_error *err, void *data)
@@ -257,7 +228,7 @@ static void on_thawed(const struct qmpsnap_error *err, void *data)
 void guest_thaw(struct flow *f, void *self)
 {
 	(void)f;
-	end_thaw(self, on_thawed);
+	thaw_begin(self, on_thawed);
 }
 
 void freeze_was_lost(struct qmpsnap_snapshot *s)
@@ -281,83 +252,5 @@ void freeze_on_event(struct qmpsnap_snapshot *s, const char *name)
 		if (s->paused_by_others && s->freeze.in_doubt)
 			freeze_hurry(&s->freeze);
 		s->paused_by_others = false;
-	}
-}
-
-/* ---- Undo ---- */
-
-bool agent_regain(struct qmpsnap_snapshot *s)
-{
-	struct qmp_address address;
-	struct qmpsnap_error ignored;
-	struct agent *again = NULL;
-
-	if (s->qga_address && qmp_address_parse(s->qga_address, &address, &ignored))
-		again = agent_open(s->loop, &address, 0, &ignored);
-	if (!again)
-		return false;
-	agent_close(s->agent, NULL, NULL);
-	s->agent = s->freeze.agent = again;
-	return true;
-}
-
-static void on_status(struct json_object *result, const struct qmpsnap_error *err, void *data)
-{
-	struct qmpsnap_snapshot *s = data;
-
-	(void)result;
-	flow_done(&s->flow, err && snapshot_qemu_has_ended(s) ? NULL : &s->freeze_err);
-}
-
-static void stay_frozen(struct qmpsnap_snapshot *s)
-{
-	if (s->guard)
-		error_hint(&s->freeze_err, "the guard process goes on trying; in the guest "
-					   "fsfreeze --unfreeze MOUNTPOINT does it, too");
-	if (snapshot_qemu_is_gone(s))
-		flow_done(&s->flow, &s->freeze_err);
-	else
-		qmp_execute(s->qmp, "query-status", NULL, on_status, s);
-}
-
-static void on_unfrozen(const struct qmpsnap_error *err, void *data);
-
-static void regain_and_thaw(struct qmpsnap_snapshot *s)
-{
-	if (snapshot_qemu_has_ended(s))
-		flow_done(&s->flow, NULL);
-	else if (agent_regain(s))
-		end_thaw(s, on_unfrozen);
-	else
-		stay_frozen(s);
-}
-
-/* With QEMU's end ends the freeze, and the agent's connection may tell of it first. */
-static void on_unfrozen(const struct qmpsnap_error *err, void *data)
-{
-	struct qmpsnap_snapshot *s = data;
-	const bool others_go_on = s->guard || s->is_guard;
-
-	thaw_ended(s);
-	if (!err || snapshot_qemu_has_ended(s)) {
-		flow_done(&s->flow, NULL);
-		return;
-	}
-	s->freeze_err = *err;
-	if (agent_is_lost(s->agent) && (!others_go_on || s->n_agents_lost++ < PATIENCE_TICKS))
-		snapshot_after(s, AGENT_REGAIN_MS, regain_and_thaw);
-	else
-		stay_frozen(s);
-}
-
-void guest_unfreeze(struct flow *f, void *self)
-{
-	struct qmpsnap_snapshot *s = self;
-
-	if (s->freeze.in_doubt && s->agent && !snapshot_qemu_has_ended(s)) {
-		end_thaw(s, on_unfrozen);
-	} else {
-		thaw_ended(s);
-		flow_done(f, NULL);
 	}
 }

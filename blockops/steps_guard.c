@@ -23,7 +23,10 @@ static void on_guard_ready(const struct qmpsnap_error *err, void *data)
 static void on_guard_lost(const struct qmpsnap_error *err, void *data)
 {
 	struct qmpsnap_snapshot *s = data;
+	struct guard *guard = s->guard;
 
+	s->guard = NULL; /* nobody must count on it */
+	guard_leave(guard, NULL, NULL);
 	flow_cancel(&s->flow, err);
 }
 
@@ -54,11 +57,10 @@ void guard_dismiss(struct flow *f, void *self)
 		return;
 	}
 	/* What couldn't be thawed it goes on with. */
-	if (s->freeze.in_doubt && record_left(s)) {
-		s->guard = NULL;
+	s->guard_goes_on = s->freeze.in_doubt && record_left(s);
+	s->guard = NULL;
+	if (s->guard_goes_on)
 		guard_leave(guard, on_guard_closed, s);
-	} else {
-		s->guard = NULL;
+	else
 		guard_end(guard, on_guard_closed, s);
-	}
 }

@@ -51,17 +51,23 @@ void journal_begin(struct flow *f, void *self)
 		flow_done(f, NULL);
 }
 
-/* What couldn't be undone is left to `recover`, or to the guard, which goes on thawing. */
-void journal_end(struct flow *f, void *self)
+void journal_over(struct qmpsnap_snapshot *s, bool all_undone)
 {
-	struct qmpsnap_snapshot *s = self;
-
-	if (f->undo_err.code == QMPSNAP_OK && !s->freeze.in_doubt) {
+	if (all_undone) {
 		journal_remove(&s->journal);
 	} else {
 		record_settled(s);
 		journal_close(&s->journal);
 	}
+}
+
+/* A freeze in doubt is somebody's who goes on thawing: the guard's, or agent_end()'s. */
+void journal_end(struct flow *f, void *self)
+{
+	struct qmpsnap_snapshot *s = self;
+
+	if (!s->freeze.in_doubt || s->guard)
+		journal_over(s, f->undo_err.code == QMPSNAP_OK && !s->freeze.in_doubt);
 	flow_done(f, NULL);
 }
 

@@ -40,6 +40,7 @@ class FakeAgent(threading.Thread):
         self._listener.bind(str(path))
         self._listener.listen(1)
         self._ended = False
+        self._channel = None
         self.start()
 
     def run(self):
@@ -48,6 +49,7 @@ class FakeAgent(threading.Thread):
                 channel, _ = self._listener.accept()
             except OSError:
                 return
+            self._channel = channel
             with channel, channel.makefile("rb") as lines:
                 try:
                     for line in lines:
@@ -67,6 +69,10 @@ class FakeAgent(threading.Thread):
             answer = self.answers[command]
             answer = answer() if callable(answer) else answer
             channel.sendall(json.dumps({"return": answer}).encode() + b"\n")
+
+    def drop(self):
+        """Ends the connection."""
+        self._channel.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self._ended = True

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -355,6 +356,105 @@ class PlayedAgent(LabTest):
         played.answers[THAW] = 2
         started.wait()  # until the guard has ended, too
         self.assertIn("are thawed", started.stderr)
+        self.assert_nothing_left(guest, before)
+
+    def frozen_run(self, *args):
+        """A run whose agent falls silent while the guest is frozen."""
+        guest = self.guest(Disk(8 * MIB))
+        before = guest.state()
+        played = self.agent(guest, {STATUS: "thawed", FREEZE: 2})
+        started = guest.snapshot("--qga", played.address, "--freeze-deadline", "1s", *args)
+        while THAW not in played.heard:
+            self.assertIsNone(started.result)
+            time.sleep(0.02)
+        return guest, before, played, started
+
+    def wait_all_else_undone(self, guest, before):
+        end = time.monotonic() + 60
+        while guest.state() != before or any(guest.scratch.iterdir()):
+            self.assertLess(time.monotonic(), end, "nothing is undone")
+            time.sleep(0.2)
+        time.sleep(1)
+
+    def check_goes_on_alone(self, guest, before, played, started):
+        """With nobody to go on it doesn't end before the guest is thawed."""
+        self.wait_all_else_undone(guest, before)
+        started.signal(signal.SIGINT)  # nor then
+        time.sleep(1)
+        self.assertTrue(started.runs(), started.describe())
+        self.assertNotIn("goes on trying", started.describe())
+        played.answers[THAW] = 2
+        code = started.wait()
+        self.assertEqual(played.heard[-2:], [THAW, STATUS])
+        self.assert_nothing_left(guest, before)
+        return code
+
+    def test_no_guard_and_the_agent_falls_silent(self):
+        run = self.frozen_run("--no-guard")
+        run[3].signal(signal.SIGINT)
+        self.assertEqual(self.check_goes_on_alone(*run), 130, run[3].describe())
+
+    def test_guard_is_killed_and_the_agent_falls_silent(self):
+        run = self.frozen_run()
+        os.kill(tool.guard_of(run[3].pid), signal.SIGKILL)
+        self.assertEqual(self.check_goes_on_alone(*run), 1, run[3].describe())
+
+    def test_recover_goes_on(self):
+        """After all else; a SIGKILL of it leaves the journal."""
+        guest, before, played, started = self.frozen_run("--no-guard")
+        started.signal(signal.SIGKILL)
+        started.wait()
+        recover = subprocess.Popen(
+            [tool.BINARY, "recover", "--all"], stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, **guest.tool_env()})
+        self.addCleanup(lambda: (recover.poll() is None and recover.kill(), recover.wait()))
+        time.sleep(40)  # it is patient once, while there is more to undo
+        self.wait_all_else_undone(guest, before)
+        self.assertIsNone(recover.poll())
+        played.answers[THAW] = 2
+        said = recover.communicate(timeout=60)[0]
+        self.assertEqual(recover.returncode, 0, said)
+        self.assertIn("is undone", said)
+        self.assert_nothing_left(guest, before)
+
+    def test_an_agent_given_as_a_descriptor_is_nobody_elses(self):
+        """Its number means nothing to recover, which undoes the rest and says so."""
+        guest = self.guest(Disk(8 * MIB))
+        before = guest.state()
+        played = self.agent(guest, {STATUS: "thawed", FREEZE: 2})
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.connect(played.address.removeprefix("unix:"))
+            fd = channel.fileno()
+            run = subprocess.Popen(
+                [tool.BINARY, "snapshot", "--qmp", guest.address, "--qga", f"fd:{fd}", "--to",
+                 f"dir:{guest.store}", "--no-guard", "--quiet"], pass_fds=(fd,),
+                stdin=subprocess.DEVNULL, env={**os.environ, **guest.tool_env()})
+            self.addCleanup(lambda: (run.poll() is None and run.kill(), run.wait()))
+            while THAW not in played.heard:
+                self.assertIsNone(run.poll())
+                time.sleep(0.02)
+            run.kill()
+            run.wait()
+        code, _, said = tool.run("recover", "--all", env=guest.tool_env())
+        self.assertEqual(code, 9, said)
+        self.assertIn("nobody can connect to a descriptor's other end", said)
+        self.assertEqual(guest.state(), before)
+        self.assertEqual(len(guest.journals()), 1)
+
+    def test_killed_and_the_agent_cannot_be_reached(self):
+        """For a while: its socket is gone, and made anew."""
+        guest, before, played, started = self.frozen_run()
+        started.signal(signal.SIGKILL)
+        started.wait_exit()
+        (guest.folder / "played.sock").unlink()
+        played.drop()
+        self.wait_all_else_undone(guest, before)
+        time.sleep(3)
+        again = self.agent(guest, {STATUS: "thawed", THAW: 2})
+        started.wait()  # until the guard has ended, too
+        self.assertIn("are thawed", started.stderr)
+        self.assertEqual(again.heard[-2:], [THAW, STATUS])
         self.assert_nothing_left(guest, before)
 
     def test_required_and_none_named(self):
