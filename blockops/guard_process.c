@@ -30,6 +30,7 @@ struct guard_process {
 	struct taken_run run;
 	qmpsnap_open_store_fn *open_store;
 	bool hampered; /* it lacks what some undo needs */
+	bool main_ended; /* by us */
 	int exit_code;
 };
 
@@ -179,13 +180,19 @@ static void take_over(struct guard_process *g)
 
 /* ---- Deadlines of the main process ---- */
 
-static void end_main(struct guard_process *g, const char *what, unsigned ms)
+static void end_main(struct guard_process *g)
 {
-	log_line(QMPSNAP_LOG_WARNING, "%s for over %u ms: ending the main process", what, ms);
+	g->main_ended = true;
 	/* Only the process that started us: a number that was given to another one since isn't our
 	 * parent. */
 	if (g->run.main_pid > 1 && getppid() == g->run.main_pid)
 		kill(g->run.main_pid, SIGKILL);
+}
+
+static void end_slow_main(struct guard_process *g, const char *what, unsigned ms)
+{
+	log_line(QMPSNAP_LOG_WARNING, "%s for over %u ms: ending the main process", what, ms);
+	end_main(g);
 }
 
 static bool take_record(struct guard_process *g);
@@ -222,7 +229,7 @@ static void on_pause_deadline(uv_timer_t *timer)
 	struct guard_process *g = timer->data;
 
 	if (is_over(timer, &g->pause, on_pause_deadline))
-		end_main(g, "the guest has been held", SNAPSHOT_PAUSE_MS);
+		end_slow_main(g, "the guest has been held", SNAPSHOT_PAUSE_MS);
 }
 
 static unsigned freeze_limit_ms(const struct guard_process *g)
@@ -235,7 +242,8 @@ static void on_freeze_deadline(uv_timer_t *timer)
 	struct guard_process *g = timer->data;
 
 	if (is_over(timer, &g->freeze, on_freeze_deadline))
-		end_main(g, "the guest's file systems have been held frozen", freeze_limit_ms(g));
+		end_slow_main(
+			g, "the guest's file systems have been held frozen", freeze_limit_ms(g));
 }
 
 /* From the instant on a scratch of the job flavour that isn't reserved in full stops the guest when
@@ -259,7 +267,8 @@ static void on_silence(uv_timer_t *timer)
 	if (!is_over(timer, &g->silence, on_silence))
 		return;
 	if (needs_watch(g)) {
-		end_main(g, "a scratch that stops the guest once it is full hasn't been watched",
+		end_slow_main(g,
+			"a scratch that stops the guest once it is full hasn't been watched",
 			SNAPSHOT_UNWATCHED_MS);
 		return;
 	}
@@ -289,6 +298,16 @@ static void follow_deadlines(struct guard_process *g)
 
 /* ---- Its life ---- */
 
+/* What it does can't be followed any more.  Two that undo on one monitor would be worse, so the
+ * takeover waits for its end. */
+static void end_misunderstood_main(struct guard_process *g)
+{
+	if (!g->main_ended)
+		log_line(QMPSNAP_LOG_WARNING,
+			"what the main process says can't be understood: ending it");
+	end_main(g);
+}
+
 /* True: it may not be the last one; false: none has come, or the main process is gone. */
 static bool take_record(struct guard_process *g)
 {
@@ -306,6 +325,10 @@ static bool take_record(struct guard_process *g)
 	follow_deadlines(g);
 	if (got > 0 && well && !g->run.farewell)
 		return true;
+	if (got != 0 && !g->run.farewell && g->run.is_whole) {
+		end_misunderstood_main(g);
+		return got > 0;
+	}
 	uv_timer_stop(&g->pause_timer);
 	uv_timer_stop(&g->freeze_timer);
 	uv_timer_stop(&g->silence_timer);

@@ -52,16 +52,33 @@ static void say_run(int control, const char *method)
 	say(control, text);
 }
 
-/* Holds a guest, and says so before it lets go. */
-static void hold(int control, unsigned ms)
+/* Holds a guest, and says so before it lets go; it may say some nonsense first. */
+static void hold_saying(int control, const char *nonsense, unsigned ms)
 {
 	say_run(control, "cold");
 	say(control, "{\"record\":\"stopping\"}");
+	if (nonsense)
+		say(control, nonsense);
 	for (unsigned at = 0; at < ms; at += HEARD_EACH_MS) {
 		sleep_ms(HEARD_EACH_MS);
 		say(control, "{\"record\":\"holding\"}");
 	}
 	say(control, "{\"record\":\"running\"}");
+}
+
+static void hold(int control, unsigned ms)
+{
+	hold_saying(control, NULL, ms);
+}
+
+static void say_no_record(int control, unsigned ms)
+{
+	hold_saying(control, "what?", ms);
+}
+
+static void say_no_sense(int control, unsigned ms)
+{
+	hold_saying(control, "{\"record\":\"method\",\"method\":\"?\"}", ms);
 }
 
 /* With a scratch in QEMU, in a step that the job flavour has, too. */
@@ -199,6 +216,17 @@ START_TEST(a_scratch_that_nobody_watches)
 }
 END_TEST
 
+/* It is ended before anything is taken over: both would undo at once. */
+START_TEST(a_main_process_that_is_not_understood)
+{
+	const struct pair no_record = start(say_no_record, 2000);
+	const struct pair no_sense = start(say_no_sense, 2000);
+
+	ck_assert(was_killed(&no_record));
+	ck_assert(was_killed(&no_sense));
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("guard_process");
@@ -207,6 +235,7 @@ static Suite *suite(void)
 	tcase_set_timeout(stills, 120);
 	tcase_add_test(stills, a_guard_that_stood_still);
 	tcase_add_test(stills, a_scratch_that_nobody_watches);
+	tcase_add_test(stills, a_main_process_that_is_not_understood);
 	suite_add_tcase(s, stills);
 	return s;
 }
