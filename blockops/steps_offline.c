@@ -3,6 +3,7 @@
  * An image file without a QEMU: qemu-nbd serves it to the reader that also reads frozen views, in
  * one pass; formats whose size must be known from a whole copy are copied by qemu-img first.  Both
  * keep QEMU's locks on the file for as long as they read it. */
+#include "base/log.h"
 #include "blockops/qemu_img.h"
 #include "blockops/rotate.h"
 #include "blockops/steps.h"
@@ -11,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { SERVER_DIES_MS = 3000 };
 
 /* ---- open ---- */
 
@@ -176,8 +179,25 @@ static void on_served(const struct qmpsnap_error *err, void *data)
 	if (err && s->serve_err.code == QMPSNAP_OK)
 		s->serve_err = *err;
 	s->serve_then = NULL;
-	if (then)
+	if (then) {
+		snapshot_timer_stop(s);
 		then(s);
+	}
+}
+
+/* One that hangs in the kernel is not waited for. */
+static void abandon_serving(struct qmpsnap_snapshot *s)
+{
+	struct qemu_img *serving = s->serving;
+	snapshot_fn *then = s->serve_then;
+
+	s->serving = NULL;
+	s->serve_then = NULL;
+	if (s->serve_err.code == QMPSNAP_OK)
+		error_set(&s->serve_err, QMPSNAP_QEMU, "%s: qemu-nbd hangs", s->image_path);
+	log_line(QMPSNAP_LOG_WARNING, "qemu-nbd doesn't end: it isn't waited for any longer");
+	qemu_img_abandon(serving);
+	then(s);
 }
 
 static void stop_serving(struct qmpsnap_snapshot *s, snapshot_fn *then)
@@ -188,6 +208,7 @@ static void stop_serving(struct qmpsnap_snapshot *s, snapshot_fn *then)
 	}
 	s->serve_then = then;
 	qemu_img_kill(s->serving);
+	snapshot_after(s, SERVER_DIES_MS, abandon_serving);
 }
 
 static void serving_failed(struct qmpsnap_snapshot *s)

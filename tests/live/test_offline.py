@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 import images
 import tool
@@ -341,6 +342,23 @@ class Killed(OfflineTest):
                     time.sleep(0.02)
                 self.assertEqual(list(self.store.iterdir()) if self.store.exists() else [], [])
                 self.assert_nothing_left()
+
+    def test_what_does_not_die_is_not_waited_for(self):
+        """Here its end isn't seen, since a process that it left holds its standard error."""
+        tools = self.folder / "tools"
+        tools.mkdir()
+        (tools / "qemu-nbd").write_text(
+            f"#!/bin/sh\nsleep 25 &\nexec {shutil.which('qemu-nbd')} \"$@\"\n")
+        (tools / "qemu-nbd").chmod(0o755)
+        with unittest.mock.patch.dict(os.environ, {"PATH": f"{tools}:{os.environ['PATH']}"}):
+            began = time.monotonic()
+            started = self.offline(self.make("a.qcow2"), "qcow2")
+            self.assertIsNotNone(started.wait_for(lambda event: event["event"] == "result", 60))
+            self.assertLess(time.monotonic() - began, 20)
+        self.assertIn("isn't waited for", started.describe())
+        self.assertEqual(started.wait(), 0, started.describe())
+        self.assertEqual(len(self.published()), 1)
+        self.assert_nothing_left()
 
 
 if __name__ == "__main__":
