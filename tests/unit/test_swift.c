@@ -326,13 +326,14 @@ START_TEST(test_discard_after_stop)
 		BOXES,
 		{"GET /auth/v1.0 ", .how = FAKE_SILENT},
 		LOGIN,
+		{"HEAD /v1/A_t/my%20box ", .status = 204},
 		{"DELETE " JSON " ", .status = 404},
 		{"DELETE " DATA " ", .status = 404},
 		{LIST, .status = 204},
 	};
 	struct outcome outcome = {.calls = 0}, discarded = {.calls = 0};
 
-	start(script, 8);
+	start(script, 9);
 	struct swift_store *swift = (struct swift_store *)store;
 	free(swift->v1.token);
 	swift->v1.token = NULL;
