@@ -26,6 +26,7 @@ struct recovery {
 	bool has_address, dry_run, is_unreachable;
 	struct identity guest; /* of the connection that was made last */
 	struct monitor_way way;
+	bool barred; /* nothing is removed by its name alone */
 	struct guest_lock lock;
 	struct qmpsnap_error journal_err;
 	struct qmp_client *qmp;
@@ -313,7 +314,7 @@ static void on_journals_done(const struct qmpsnap_error *err, void *data)
 	}
 	const bool any = r->n_phrases > 0;
 	r->n_confirmed = r->n_phrases;
-	if (!r->has_address || r->way.barred || (!look(r, &r->err) && any && r->is_unreachable))
+	if (!r->has_address || r->barred || (!look(r, &r->err) && any && r->is_unreachable))
 		r->err = (struct qmpsnap_error){0};
 	if (!r->qmp)
 		finish(r);
@@ -342,6 +343,7 @@ static bool start(struct recovery *r, const struct qmpsnap_recover_options *opti
 		.address = options->all ? NULL : r->address.text,
 		.way = options->all ? NULL : &r->way,
 		.locked = r->lock.fd >= 0 ? &r->guest : NULL,
+		.barred = &r->barred,
 		.dry_run = options->dry_run,
 		.insists = true,
 		.open_store = options->open_store,

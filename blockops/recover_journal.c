@@ -52,6 +52,13 @@ static void keep_error(struct recovery *r, const struct qmpsnap_error *err)
 		r->left.code = QMPSNAP_UNDO;
 }
 
+/* What else carries our names in the guest must stay: a pause is known for ours by it. */
+static void keep_evidence(const struct recovery *r)
+{
+	if (r->o.barred)
+		*r->o.barred = true;
+}
+
 static void run_over(void *data)
 {
 	struct recovery *r = data;
@@ -69,6 +76,8 @@ static void run_over(void *data)
 		error_wrap(&r->left, "run %s", s->run);
 		if (r->err.code != QMPSNAP_UNDO)
 			r->err = r->left;
+		if (s->stopped || s->freeze.in_doubt)
+			keep_evidence(r);
 	}
 	if (s->store)
 		qmpsnap_store_close(s->store);
@@ -153,16 +162,17 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 {
 	struct recovery *r = data;
 	struct qmp_client *qmp = r->run.s->qmp;
-
 	struct qmpsnap_error mine;
 
 	if (!err) {
 		r->run.s->released = false;
-		if (!evidence_is_needed(r->run.s))
+		if (!evidence_is_needed(r->run.s)) {
 			undo(r);
-		else if (!evidence_weigh(&r->run, on_weighed, r, &mine))
-			on_weighed(&mine, r);
-		return;
+			return;
+		}
+		if (evidence_weigh(&r->run, on_weighed, r, &mine))
+			return;
+		err = &mine;
 	}
 	keep_error(r, err);
 	r->run.s->qmp = NULL;
@@ -309,8 +319,7 @@ static void spare_qemu(struct recovery *r)
 		"host, which sees whether it has ended; if it has for sure, the journal can be "
 		"removed: all else is undone");
 	keep_error(r, &err);
-	if (r->o.way)
-		r->o.way->barred = true;
+	keep_evidence(r);
 	forget_qemu(s);
 	undo(r);
 }

@@ -24,7 +24,6 @@ typedef void journal_recovered_fn(const struct qmpsnap_error *err, void *data);
 struct monitor_way {
 	const struct qmp_address *address;
 	bool greeted;
-	bool barred; /* what stands in the guest is evidence for a recovery elsewhere */
 };
 
 struct journal_recovery {
@@ -35,6 +34,7 @@ struct journal_recovery {
 	bool only_gone; /* of the latter, those whose QEMU has ended */
 	struct monitor_way *way; /* to the monitor of `guest`; NULL: as the journals say */
 	const struct identity *locked; /* a guest that the caller has locked; or NULL */
+	bool *barred; /* set: what stands in a guest is evidence for a later recovery; or NULL */
 	bool dry_run; /* only told */
 	bool insists; /* on thawing, for as long as QEMU lives, once all else is undone */
 	bool warned; /* of journals that can't be read, by journal_recovery_needed() */

@@ -374,8 +374,8 @@ struct qmpsnap_recover_options {
  * descriptors; without a journal nothing is continued or thawed.  Live runs are left alone
  * (REFUSED when one is at work on that guest).
  *
- * The agent of a guest that stays frozen is asked to thaw it, after all else, for as long as its QEMU
- * lives; only then is this at its end.
+ * The agent of a guest that stays frozen is asked to thaw it, after all else, for as long as its
+ * QEMU lives; only then is this at its end.
  *
  * `undone` says what was found and undone, a phrase each.  UNDO: something is left, and the journal
  * of it kept. */
