@@ -99,6 +99,13 @@ void flow_commit(struct flow *f);
  * failed already, is committed or is on its way back. */
 void flow_cancel(struct flow *f, const struct qmpsnap_error *why);
 
+/* For an undo that has made good what the only failed one before it had left. */
+static inline void flow_forgive(struct flow *f)
+{
+	f->undo_err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	f->n_undo_errs = 0;
+}
+
 /* Whether the flow has failed or been cancelled. */
 static inline bool flow_failed(const struct flow *f)
 {

@@ -71,9 +71,12 @@ static bool any_stands(const struct weighing *w, bool with_fdsets)
 	return leftovers_has_of(&left, w->run->s);
 }
 
+/* What a failed migration has made of a guest that stood still counts, too (steps_pause.c). */
 static bool stands_still(const struct weighing *w)
 {
-	return guest_status_is_held(json_string(w->replies[STATUS], "status"));
+	const char *status = json_string(w->replies[STATUS], "status");
+
+	return guest_status_is_held(status) || guest_status_is_migrated(status);
 }
 
 /* Whether the run's stop or freeze isn't to be undone; then *doubt says why. */
@@ -121,17 +124,19 @@ static void end(struct weighing *w)
 
 static void ask(struct weighing *w);
 
-/* A QEMU without a query has nothing of its kind; one that is lost is seen by the undos. */
+/* A QEMU without a query has nothing of its kind; but without an answer nothing can be weighed, and
+ * the monitor may be had again before the undo. */
 static void on_reply(struct json_object *result, const struct qmpsnap_error *err, void *data)
 {
 	struct weighing *w = data;
+	const struct qmpsnap_snapshot *s = w->run->s;
 
-	(void)err;
+	if (err && (w->query == STATUS || !qmp_error_class(s->qmp)[0])) {
+		tell(w, snapshot_qemu_has_ended(s) ? NULL : err);
+		return;
+	}
 	w->replies[w->query++] = json_object_get(result);
-	if (qmp_is_lost(w->run->s->qmp))
-		tell(w, NULL);
-	else
-		ask(w);
+	ask(w);
 }
 
 /* The nodes are asked for where nothing else of the run need stand, and where it is safe: a QEMU

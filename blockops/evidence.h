@@ -18,7 +18,8 @@
 #include "blockops/record.h"
 
 /* `doubt` is NULL, or says why the guest stays as it is: s->stopped, and if need be
- * s->freeze.in_doubt, are false then. */
+ * s->freeze.in_doubt, are false then; where evidence_is_needed() still, QEMU couldn't be asked, and
+ * nothing of the run in it may be undone. */
 typedef void evidence_fn(const struct qmpsnap_error *doubt, void *data);
 
 /* Whether there is anything to weigh: the run may hold the guest. */

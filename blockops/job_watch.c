@@ -8,7 +8,12 @@
 
 #include <string.h>
 
-enum { WATCH_POLL_MS = 200, REFUSED_MS = 200, REFUSALS_MOST = 10 };
+enum {
+	WATCH_POLL_MS = 200,
+	REFUSED_MS = 200,
+	REFUSALS_MOST = 10, /* while it isn't known that we stopped the guest */
+	REFUSALS_A_LINE = 300, /* of a `cont`: the user hears of the 10th, and of each so many */
+};
 
 static void watch(struct qmpsnap_snapshot *s);
 
@@ -96,15 +101,34 @@ static void not_rescued(struct qmpsnap_snapshot *s, const struct qmpsnap_error *
 	rescued(s);
 }
 
-/* A refusal may pass; a guest that stands still is worth some tries. */
+static void say_refused(const struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
+{
+	if (s->watch.n_refusals % REFUSALS_A_LINE == REFUSALS_MOST)
+		log_line(QMPSNAP_LOG_WARNING,
+			"the full scratch has stopped the guest, and QEMU doesn't continue it: it "
+			"is asked again for as long as it lives (%s)",
+			err->message);
+}
+
+/* A refusal may pass.  The job has ended, so nobody could tell later that the stop was ours: a
+ * guest that we stopped isn't given up while QEMU lives.  (A lost monitor is had again by the
+ * flow, which needs this undo's end.) */
 static void try_again(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
 {
-	if (snapshot_qemu_is_gone(s))
+	const bool insists = s->watch.ours && !qmp_is_lost(s->qmp);
+
+	if (snapshot_qemu_is_gone(s)) {
 		rescued(s);
-	else if (err->code == QMPSNAP_DEADLINE || ++s->watch.n_refusals >= REFUSALS_MOST)
+		return;
+	}
+	s->watch.n_refusals++;
+	if (!insists && (err->code == QMPSNAP_DEADLINE || s->watch.n_refusals >= REFUSALS_MOST)) {
 		not_rescued(s, err);
-	else
-		jobs_after(s, REFUSED_MS, rescue);
+		return;
+	}
+	if (insists)
+		say_refused(s, err);
+	jobs_after(s, REFUSED_MS, rescue);
 }
 
 static void on_continued(struct json_object *result, const struct qmpsnap_error *err, void *data)

@@ -131,13 +131,39 @@ static void forget_qemu(struct qmpsnap_snapshot *s)
 	s->server = SERVER_NONE;
 }
 
-/* What isn't undone for doubt keeps the journal, until the guest moves. */
+static void on_monitor_closed(void *data)
+{
+	end_run(data);
+}
+
+/* With the monitor at hand, but not the means to know what to do. */
+static void leave_guest(struct recovery *r, const struct qmpsnap_error *err)
+{
+	struct qmp_client *qmp = r->run.s->qmp;
+
+	keep_error(r, err);
+	r->run.s->qmp = NULL;
+	qmp_close(qmp, on_monitor_closed, r);
+}
+
+/* What isn't undone for doubt keeps the journal, until the guest moves; a freeze that may be
+ * another's isn't written down as thawed. */
 static void on_weighed(const struct qmpsnap_error *doubt, void *data)
 {
 	struct recovery *r = data;
+	struct qmpsnap_snapshot *s = r->run.s;
 
-	if (doubt)
+	if (doubt && evidence_is_needed(s)) {
+		leave_guest(r, doubt);
+		return;
+	}
+	if (doubt) {
 		keep_error(r, doubt);
+		if (s->agent && !s->freeze.in_doubt) {
+			agent_close(s->agent, NULL, NULL);
+			s->agent = s->freeze.agent = NULL;
+		}
+	}
 	undo(r);
 }
 
@@ -145,11 +171,6 @@ static void give_up(struct recovery *r, const struct qmpsnap_error *err)
 {
 	keep_error(r, err);
 	end_run(r);
-}
-
-static void on_monitor_closed(void *data)
-{
-	end_run(data);
 }
 
 static void on_lost(const struct qmpsnap_error *err, void *data)
@@ -161,7 +182,6 @@ static void on_lost(const struct qmpsnap_error *err, void *data)
 static void on_ready(const struct qmpsnap_error *err, void *data)
 {
 	struct recovery *r = data;
-	struct qmp_client *qmp = r->run.s->qmp;
 	struct qmpsnap_error mine;
 
 	if (!err) {
@@ -174,9 +194,7 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 			return;
 		err = &mine;
 	}
-	keep_error(r, err);
-	r->run.s->qmp = NULL;
-	qmp_close(qmp, on_monitor_closed, r);
+	leave_guest(r, err);
 }
 
 static void open_agent(struct recovery *r)

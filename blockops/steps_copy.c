@@ -54,11 +54,11 @@ static bool take(struct snapshot_disk *d, struct json_object *jobs, struct tally
 	struct qmpsnap_snapshot *s = d->snapshot;
 	struct copy_job job;
 
-	if (d->job_dismissed) {
+	const bool found = copy_job_find(d, jobs, &job);
+	if (d->job_dismissed || (!found && d->job_ended_well)) {
 		tally->n_over++;
 		return true;
 	}
-	const bool found = copy_job_find(d, jobs, &job);
 	const bool over = found && strcmp(job.status, "concluded") == 0;
 
 	if (!found || job.error || (over && s->copying.to_ready)) {

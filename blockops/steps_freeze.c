@@ -106,14 +106,39 @@ static void close_agent(struct qmpsnap_snapshot *s)
 	agent_close(agent, on_agent_closed, s);
 }
 
+/* Thawed, or QEMU has ended, and with it the freeze. */
 static void on_thawed_at_last(struct qmpsnap_snapshot *s, const struct qmpsnap_error *err)
 {
-	if (!err)
-		s->freeze.in_doubt = false; /* or QEMU has ended, and with it the freeze */
-	else
+	struct flow *f = &s->flow;
+
+	if (err) {
 		s->disk_err = *err;
-	journal_over(s, s->flow.undo_err.code == QMPSNAP_OK && !err);
+	} else {
+		s->freeze.in_doubt = false;
+		/* A guard was to go on with it when that was lost: all is well now. */
+		if (f->n_undo_errs == 1 && f->undo_err.code == QMPSNAP_AGENT)
+			flow_forgive(f);
+	}
+	journal_over(s, f->undo_err.code == QMPSNAP_OK && !err);
 	close_agent(s);
+}
+
+static void insist(void *data)
+{
+	thaw_on(data, on_thawed_at_last);
+}
+
+/* Nothing in QEMU is ours any more, and others may need the monitor to move the guest, without
+ * which its agent can't answer. */
+static void insist_without_monitor(struct qmpsnap_snapshot *s)
+{
+	struct qmp_client *qmp = s->qmp;
+
+	s->qmp = NULL;
+	if (qmp)
+		qmp_close(qmp, insist, s);
+	else
+		insist(s);
 }
 
 /* What couldn't be thawed while there was more to undo is gone on with: by the guard, which needs
@@ -122,13 +147,20 @@ void agent_end(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 
-	if (!s->agent || (s->is_guard && s->freeze.in_doubt)) {
+	if (s->is_guard && s->freeze.in_doubt) {
 		flow_done(f, NULL);
-	} else if (s->freeze.in_doubt && !s->guard_goes_on) {
-		thaw_on(s, on_thawed_at_last);
-	} else {
-		close_agent(s);
+		return;
 	}
+	if (s->agent && s->freeze.in_doubt && !s->guard_goes_on) {
+		insist_without_monitor(s);
+		return;
+	}
+	if (s->freeze.in_doubt)
+		journal_over(s, false);
+	if (s->agent)
+		close_agent(s);
+	else
+		flow_done(f, NULL);
 }
 
 /* ---- freeze ---- */

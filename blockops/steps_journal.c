@@ -61,12 +61,12 @@ void journal_over(struct qmpsnap_snapshot *s, bool all_undone)
 	}
 }
 
-/* A freeze in doubt is somebody's who goes on thawing: the guard's, or agent_end()'s. */
+/* With a freeze in doubt it is needed on, by agent_end() or by the guard. */
 void journal_end(struct flow *f, void *self)
 {
 	struct qmpsnap_snapshot *s = self;
 
-	if (!s->freeze.in_doubt || s->guard)
+	if (!s->freeze.in_doubt)
 		journal_over(s, f->undo_err.code == QMPSNAP_OK && !s->freeze.in_doubt);
 	flow_done(f, NULL);
 }

@@ -260,6 +260,7 @@ static void unpause_failed(struct qmpsnap_snapshot *s, const struct qmpsnap_erro
 		flow_done(&s->flow, NULL);
 		return;
 	}
+	s->continuing = false; /* another's RESUME ends the pause, too */
 	s->n_refusals++;
 	say_refused(s, err);
 	/* A deadline was wait enough. */
@@ -301,7 +302,8 @@ static void on_migration(struct json_object *result, const struct qmpsnap_error 
 
 	if (err && s->stopped)
 		unpause_failed(s, err);
-	else if (!s->stopped || !status || strcmp(status, "completed") == 0)
+	else if (!s->stopped || !status || strcmp(status, "completed") == 0 ||
+		 strncmp(status, "postcopy", strlen("postcopy")) == 0) /* it runs over there */
 		leave_it(s);
 	else if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
 		continue_it(s);

@@ -186,9 +186,12 @@ static void count_wait(struct qmpsnap_snapshot *s)
 			s->freeze_err.message);
 }
 
+/* An agent's connection may outlive QEMU: a forwarder's. */
 static void tick_on(struct qmpsnap_snapshot *s)
 {
 	count_wait(s);
+	if (snapshot_qemu_has_ended(s))
+		freeze_give_up(&s->freeze);
 	snapshot_after(s, TICK_MS, tick_on);
 }
 

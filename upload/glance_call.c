@@ -130,6 +130,11 @@ static void answered(const struct qmpsnap_error *err, const struct http_reply *r
 	}
 	call->store->reached = true;
 	call->store->undo.silent = false;
+	if (call->stopped) { /* the answer was in already */
+		error_set(&mine, QMPSNAP_STORE, "%s was stopped", request->doing);
+		call->then(&mine, NULL, call->data);
+		return;
+	}
 	if (log_in_again(call, reply, !request->pump || pump_is_untouched(request->pump)))
 		return;
 	if (reply->status != request->expect[0] && reply->status != request->expect[1]) {

@@ -95,7 +95,8 @@ static CURLcode meaning(CURLcode code, const char *text)
 {
 	const char *alert = strstr(text, "alert ");
 
-	return alert && (strstr(alert, "certificate") || strstr(alert, "unknown ca"))
+	return code != CURLE_OK && alert &&
+			       (strstr(alert, "certificate") || strstr(alert, "unknown ca"))
 		       ? CURLE_SSL_CERTPROBLEM
 		       : code;
 }

@@ -67,9 +67,9 @@ static void looked(const struct qmpsnap_error *err, const struct http_reply *rep
 	struct swift_image *image = data;
 
 	(void)reply;
-	if (answer_said(err, 404, 404))
+	if (answer_said(err, 404, 404) && !image->o.stopped)
 		make_container(image);
-	else if (!err || answer_said(err, 403, 403))
+	else if (!err || (answer_said(err, 403, 403) && !image->o.stopped))
 		container_is_there(image);
 	else
 		object_image_end(err, image);

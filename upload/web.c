@@ -315,12 +315,14 @@ static void discard_left(struct qmpsnap_store *base, const struct store_image_sp
 	left->image.data = left;
 	const struct web_store *store = left->image.store;
 	if (spec->unsent || store->spec.lost) {
-		char why[80];
-		(void)snprintf(why, sizeof(why), "its %s, which wasn't written down, may be needed",
-			store->spec.lost);
 		/* Unsent: what is there may be why. */
-		if (!spec->unsent)
+		if (!spec->unsent) {
+			char why[80];
+			(void)snprintf(why, sizeof(why),
+				"its %s, which wasn't written down, may be needed",
+				store->spec.lost);
 			leave_alone(store, why);
+		}
 		work_report(&left->image.later, store->remote.loop, NULL, finish, &left->image);
 	} else {
 		send_request(&left->image, &head, "looking at", leftover_looked);

@@ -108,7 +108,7 @@ class Control(ControlTest):
 
         def done():
             return [disk["done_bytes"] for disk in self.status(guest, run)["disks"]]
-        before, begun = done(), time.monotonic()
+        begun, before = time.monotonic(), done()
         time.sleep(4)
         after, seconds = done(), time.monotonic() - begun
         passed = [a - b for a, b in zip(after, before)]

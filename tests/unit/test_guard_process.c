@@ -204,7 +204,8 @@ END_TEST
 
 START_TEST(a_scratch_that_nobody_watches)
 {
-	const struct pair unwatched = start(leave_unwatched, UNWATCHED_MS);
+	/* A guard that was late itself gives it its time once more. */
+	const struct pair unwatched = start(leave_unwatched, 3 * UNWATCHED_MS);
 	const struct pair before = start(leave_before_the_instant, UNWATCHED_MS);
 	const struct pair reserved = start(leave_reserved, UNWATCHED_MS);
 	const struct pair filter = start(leave_filter, UNWATCHED_MS);
@@ -219,8 +220,8 @@ END_TEST
 /* It is ended before anything is taken over: both would undo at once. */
 START_TEST(a_main_process_that_is_not_understood)
 {
-	const struct pair no_record = start(say_no_record, 2000);
-	const struct pair no_sense = start(say_no_sense, 2000);
+	const struct pair no_record = start(say_no_record, 30000);
+	const struct pair no_sense = start(say_no_sense, 30000);
 
 	ck_assert(was_killed(&no_record));
 	ck_assert(was_killed(&no_sense));
