@@ -2,19 +2,12 @@
 """A run and its guard killed: `recover`, or the next snapshot, undoes it from its journal alone."""
 import http.server
 import json
-import os
-import pathlib
-import shutil
 import signal
-import socket
-import subprocess
-import tempfile
 import threading
-import time
 import unittest
 
 import tool
-from test_killed import KillTest, RecoverTest, lame_guard
+from test_killed import RecoverTest, lame_guard
 
 
 class Cloud:
@@ -258,88 +251,6 @@ class Recovery(JournalTest):
         self.assert_no_image(guest)
         self.assertEqual(list(guest.scratch.iterdir()), [])
 
-    def container(self):
-        """A pid namespace: what a command that is to run in it begins with."""
-        if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("nsenter"):
-            self.skipTest("a pid namespace needs root, unshare and nsenter")
-        holder = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c",
-             "echo made; exec sleep infinity"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.addCleanup(holder.communicate)
-        self.addCleanup(holder.kill)
-        if not holder.stdout.readline():
-            self.skipTest(f"no pid namespace: {holder.stderr.read().strip()}")
-        children = pathlib.Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
-        return ["nsenter", f"--target={children.read_text().strip()}", "--pid", "--mount"]
-
-    def test_a_run_in_a_container(self):
-        """Outside nobody knows whether its QEMU lives: it is left as it is, and not forgotten."""
-        inside = self.container()
-        guest = self.two_disks(prefix=inside)
-        before = guest.state()
-        code, stderr = self.faulty(guest, "kill-after", "pause", lame_guard(guest), prefix=inside)
-        self.assertIn(code, (-signal.SIGKILL, 128 + signal.SIGKILL), stderr)
-        held = guest.state()
-        self.assertEqual(held["status"], "paused")
-        journal, = guest.journals()
-        for which in ("--all",), ("--qmp", guest.address):
-            code, _, stderr = tool.run("recover", *which, env=guest.tool_env())
-            self.assertEqual(code, 9, stderr)
-            self.assertIn("another pid namespace", stderr)
-            self.assertEqual(guest.state(), held)
-            self.assertEqual(guest.journals(), [journal])
-        done = subprocess.run(
-            [*inside, tool.BINARY, "recover", "--all"], stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=60, check=False,
-            env={**os.environ, **guest.tool_env()})
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assert_nothing_left(guest, before)
-        self.assert_no_image(guest)
-
-    def test_a_container_that_has_ended(self):
-        """What sees all processes of the host knows that it has; another container doesn't, and
-        only deletes the images."""
-        inside = self.container()
-        guest = self.two_disks(prefix=inside)
-        code, stderr = self.faulty(guest, "kill-before", "upload", lame_guard(guest), prefix=inside)
-        self.assertIn(code, (-signal.SIGKILL, 128 + signal.SIGKILL), stderr)
-        os.kill(int(inside[1].split("=")[1]), signal.SIGKILL)
-        guest.wait_end()
-        for where, code in ((self.container(), 9), ([], 0)):
-            done = subprocess.run(
-                [*where, tool.BINARY, "recover", "--all"], stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=60, check=False,
-                env={**os.environ, **guest.tool_env()})
-            self.assert_no_image(guest)
-            if code == 0 and os.readlink("/proc/self/ns/pid") != "pid:[4026531836]":
-                self.skipTest("this isn't the host's own pid namespace")
-            self.assertEqual(done.returncode, code, done.stderr)
-        self.assertEqual(guest.journals(), [])
-
-    def test_a_run_in_a_container_that_goes_on(self):
-        """Its lock is known outside too."""
-        inside = self.container()
-        guest = self.two_disks(prefix=inside)
-        before = guest.state()
-        process = subprocess.Popen(
-            [*inside, tool.BINARY, "snapshot", "--json", "--qmp", guest.address, "--speed", "1M",
-             "--to", f"dir:{guest.store}", "--scratch", guest.scratch], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **guest.tool_env()})
-        self.addCleanup(process.communicate)
-        for line in process.stdout:
-            if "image_uploading" in line:
-                break
-        code, _, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
-        self.assertEqual(code, 3, stderr)
-        self.assertIn("is at work on this guest", stderr)
-        code, _, stderr = tool.run("cancel", guest.journals()[0].name, env=guest.tool_env())
-        self.assertEqual(code, 0, stderr)
-        process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 143)
-        self.assert_nothing_left(guest, before)
-
     def test_journals_that_cannot_be_read_are_left_alone(self):
         """They may be any guest's: a warning, and the rest is done."""
         guest = self.two_disks()
@@ -412,126 +323,6 @@ class Recovery(JournalTest):
         self.assertIn('"glance:"', journal.read_text())
         for secret in (env["OS_PASSWORD"], cloud.TOKEN):
             self.assertNotIn(secret, journal.read_text())
-
-
-class KilledWhole(KillTest):
-    """A container's end: the main process, its guard and QEMU at once."""
-
-    def check(self, guest, *args):
-        started = guest.snapshot("--speed", "1M", *args)
-        event = started.wait_for(lambda event: event["event"] == "state" and
-                                 event["state"] == "image_uploading")
-        self.assertIsNotNone(event, started.describe())
-        tool.kill_at_once(started.pid, tool.guard_of(started.pid), guest.pid)
-        started.wait()
-        guest.kill()  # waits for it
-        self.assertEqual(len(guest.journals()), 1)
-        code, out, stderr = tool.run("recover", "--all", env=guest.tool_env())
-        self.assertEqual(code, 0, stderr)
-        self.assertIn("is undone", out)
-        self.assertEqual(guest.journals(), [])
-        self.assertEqual(list(guest.scratch.iterdir()), [])
-        self.assert_no_image(guest)
-
-    def test_with_each_method(self):
-        for method in ("stream", "backup", "mirror", "cold"):
-            with self.subTest(method=method):
-                self.check(self.two_disks(), "--method", method)
-
-
-class Doubt(JournalTest):
-    """QEMU doesn't count its stops: what looks like another's pause isn't ended."""
-
-    def setUp(self):
-        self.needs_filter()
-
-    def assert_left_paused(self, guest, words):
-        code, _, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
-        self.assertEqual(code, 9, stderr)
-        self.assertIn(words, stderr)
-        self.assertIn("`cont`", stderr)
-        self.assertEqual(guest.monitor.status(), "paused")
-        self.assertEqual(len(guest.journals()), 1)
-
-    def assert_over_once_it_runs(self, guest, before):
-        guest.monitor.command("cont")
-        self.recover(guest)
-        self.assert_nothing_left(guest, before)
-
-    def access(self, guest):
-        guest.qemu_io(guest.disks[0], "aio_write -P 0x55 0 64k")
-
-    def test_an_old_pause_is_ended(self):
-        guest = self.two_disks()
-        self.access(guest)
-        before = guest.state()
-        self.kill(guest, "instant")
-        time.sleep(9)
-        self.recover(guest)
-        self.assert_nothing_left(guest, before)
-
-    def test_a_guest_that_was_moved_since(self):
-        guest = self.two_disks()
-        before = guest.state()
-        self.kill(guest, "instant")
-        time.sleep(9)
-        guest.monitor.command("cont")
-        self.access(guest)
-        guest.monitor.command("stop")
-        self.assert_left_paused(guest, "has used its disks since")
-        self.assert_done(guest.snapshot())  # a warning is enough
-        self.assertEqual(guest.monitor.status(), "paused")
-        self.assert_over_once_it_runs(guest, before)
-
-    def test_others_have_cleaned_up_since(self):
-        guest = self.two_disks()
-        before = guest.state()
-        self.kill(guest, "instant")
-        code, _, stderr = tool.run("recover", "--qmp", guest.address, env={
-            **guest.tool_env(), "QMPSNAP_STATE_DIR": str(guest.folder / "other")})
-        self.assertEqual(code, 0, stderr)
-        guest.monitor.command("cont")
-        guest.monitor.command("stop")
-        self.assert_left_paused(guest, "nothing of the run stands")
-        self.assert_over_once_it_runs(guest, before)
-
-    def activated(self):
-        """A guest whose monitor's socket was made by others; they, and not QEMU, which does so
-        too, called listen() last."""
-        listener = socket.socket(socket.AF_UNIX)
-        self.addCleanup(listener.close)
-        folder = tempfile.mkdtemp(prefix="qmpsnap-activation-")
-        self.addCleanup(shutil.rmtree, folder)
-        listener.bind(f"{folder}/qmp.sock")
-        listener.listen()
-        fd = listener.fileno()
-        guest = self.two_disks(pass_fds=(fd,), options=[
-            "-chardev", f"socket,id=act,fd={fd},server=on,wait=off", "-mon",
-            "chardev=act,mode=control"])
-        guest.address = f"unix:{folder}/qmp.sock"
-        listener.listen()
-        return guest, listener
-
-    def test_another_guest_on_a_socket_that_others_listen_on(self):
-        """Pid, start time and socket are the same."""
-        guest, listener = self.activated()
-        self.kill(guest, "instant")
-        guest.monitor.close()
-        guest.kill()
-        guest._start()
-        listener.listen()
-        before = guest.state()
-        guest.monitor.command("stop")
-        self.assert_left_paused(guest, "nothing of the run stands")
-        self.assert_over_once_it_runs(guest, before)
-
-    def test_such_a_guest_that_is_the_same(self):
-        guest, _ = self.activated()
-        before = guest.state()
-        self.kill(guest, "instant")
-        self.assertEqual(guest.monitor.status(), "paused")
-        self.recover(guest)
-        self.assert_nothing_left(guest, before)
 
 
 if __name__ == "__main__":
