@@ -4,6 +4,9 @@ import json
 import socket
 import threading
 
+FREEZE, THAW = "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"
+STATUS = "guest-fsfreeze-status"
+
 
 def ask(path, command, timeout_s=20):
     """What the agent behind the socket returns."""

@@ -9,9 +9,9 @@ import unittest
 
 import agents
 import tool
+from agents import FREEZE, STATUS, THAW
 from cold import SLOW, SlowTest
 from lab import MIB
-from test_agent import FREEZE, STATUS, THAW
 from test_killed import lame_guard
 from test_others import OthersTest
 
