@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/state.h"
+#include "blockops/dead_run_peers.h"
 #include "blockops/dead_runs.h"
 #include "blockops/evidence.h"
 #include "blockops/record.h"
@@ -197,77 +198,6 @@ static void on_ready(const struct qmpsnap_error *err, void *data)
 	leave_guest(r, err);
 }
 
-static void open_agent(struct recovery *r)
-{
-	struct qmpsnap_snapshot *s = r->run.s;
-	struct qmpsnap_error err;
-
-	if (!s->freeze.in_doubt)
-		return;
-	s->agent = s->freeze.agent = agent_connect_again(s, &err);
-	if (s->agent)
-		return;
-	error_wrap(&err, "the guest may be left frozen");
-	error_hint(&err, "in the guest, fsfreeze --unfreeze MOUNTPOINT thaws");
-	keep_error(r, &err);
-	s->freeze.in_doubt = false; /* for the undo, which can't do it */
-}
-
-/* "Not there" must not be believed of another service, nor in the name of somebody else. */
-static bool is_its_store(const struct qmpsnap_snapshot *s, struct qmpsnap_error *err)
-{
-	const char *place = s->store->place;
-
-	if (!s->store_place || (place && strcmp(place, s->store_place) == 0))
-		return true;
-	error_set(err, QMPSNAP_STORE, "the settings of this process lead to %.200s instead",
-		place ? place : "another place");
-	error_hint(err,
-		"recover with the settings of that run; if nothing is left there, delete its "
-		"journal");
-	return false;
-}
-
-/* Credentials are found as the run had found them: in the environment, or in clouds.yaml. */
-static void open_store(struct recovery *r)
-{
-	struct qmpsnap_snapshot *s = r->run.s;
-	const bool placed = s->store_place;
-	struct qmpsnap_error err;
-
-	if (r->run.published || !taken_reached(&r->run, "images"))
-		return;
-	if (r->o.open_store)
-		s->store = r->o.open_store(r->o.loop, s->store_spec, &err);
-	else
-		error_set(&err, QMPSNAP_STORE, "no store was given");
-	if (s->store && is_its_store(s, &err))
-		return;
-	qmpsnap_store_close(s->store);
-	s->store = NULL;
-	error_wrap(&err, "unpublished images may be left in %.200s%s%.200s%s",
-		s->store_spec ? s->store_spec : "the default store", placed ? " (" : "",
-		placed ? s->store_place : "", placed ? ")" : "");
-	err.code = QMPSNAP_STORE; /* whatever the reason is: no more than images is left */
-	keep_error(r, &err);
-}
-
-/* Locks the run's guest unless the caller has: a live run of another user may be at it. */
-static bool lock_guest(struct recovery *r, struct qmpsnap_error *err)
-{
-	struct qmpsnap_snapshot *s = r->run.s;
-	char holder[GUEST_LOCK_HOLDER_BYTES];
-
-	if (r->o.locked && identity_equals(r->o.locked, &s->qemu))
-		return true;
-	const int taken = guest_lock_take(&s->lock, &s->qemu, s->run, holder, err);
-	if (taken == 0) {
-		error_set(err, QMPSNAP_REFUSED, "%s is at work on this guest", holder);
-		error_hint(err, "recover again when it has ended");
-	}
-	return taken > 0;
-}
-
 /* `fd` is taken. */
 static void use_monitor(struct recovery *r, int fd)
 {
@@ -277,7 +207,8 @@ static void use_monitor(struct recovery *r, int fd)
 	const bool greeted = way && way->greeted && way->address->kind == QMP_FD;
 	struct qmpsnap_error err;
 
-	open_agent(r);
+	if (!dead_run_open_agent(s, &err))
+		keep_error(r, &err);
 	if (greeted)
 		s->qmp = qmp_adopt(r->o.loop, fd, NULL, on_lost, r, &err);
 	else
@@ -290,25 +221,6 @@ static void use_monitor(struct recovery *r, int fd)
 		give_up(r, &err);
 	else if (greeted)
 		on_ready(NULL, r);
-}
-
-static int connect_to(const struct recovery *r, struct qmpsnap_error *err)
-{
-	struct qmpsnap_snapshot *s = r->run.s;
-	const bool named = r->o.address && strcmp(r->o.address, s->address.text) == 0;
-
-	if (r->o.way && identity_equals(r->o.guest, &s->qemu))
-		s->address = *r->o.way->address; /* should it have to be had again, too */
-	else if (s->address.kind == QMP_FD && !named) {
-		error_set(err, QMPSNAP_QEMU,
-			"its monitor was given as a descriptor, which nobody else has");
-		error_hint(err,
-			"qmpsnap recover --qmp ADDRESS, with a monitor of its QEMU "
-			"(process %d)",
-			(int)s->qemu.pid);
-		return -1;
-	}
-	return qmp_address_connect(&s->address, err);
 }
 
 static void dare_not_move(struct qmpsnap_snapshot *s)
@@ -363,11 +275,11 @@ static void connect_monitor(struct recovery *r)
 	}
 	if (!known)
 		dare_not_move(s);
-	if (known && !lock_guest(r, &err)) {
+	if (known && !dead_run_lock(&r->o, s, &err)) {
 		give_up(r, &err);
 		return;
 	}
-	const int fd = connect_to(r, &err);
+	const int fd = dead_run_connect(&r->o, s, &err);
 	if (fd < 0) {
 		give_up(r, &err);
 		return;
@@ -400,6 +312,8 @@ static void on_closed(uv_handle_t *handle)
 
 static void begin(struct recovery *r)
 {
+	struct qmpsnap_error err;
+
 	r->left = (struct qmpsnap_error){0};
 	r->is_frozen = false;
 	if (r->o.dry_run) {
@@ -412,7 +326,8 @@ static void begin(struct recovery *r)
 	/* What is undone is written down, should not all be. */
 	r->run.s->journal = r->journal;
 	r->run.s->is_guard = true;
-	open_store(r);
+	if (!dead_run_open_store(&r->o, &r->run, &err))
+		keep_error(r, &err);
 	connect_monitor(r);
 }
 
