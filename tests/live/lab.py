@@ -215,7 +215,7 @@ class Guest:
         lines = re.findall(rb"^COUNT (\d+)\r*$", self.console.read_bytes(), re.MULTILINE)
         return int(lines[-1]) if lines else 0
 
-    def wait_count(self, number, timeout_s=90):
+    def wait_count(self, number, timeout_s=240):
         end = time.monotonic() + timeout_s
         while self.counted() < number:
             if not self.alive() or time.monotonic() > end:

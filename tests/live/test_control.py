@@ -112,7 +112,7 @@ class Control(ControlTest):
         time.sleep(4)
         after, seconds = done(), time.monotonic() - begun
         passed = [a - b for a, b in zip(after, before)]
-        self.assertGreater(min(passed), MIB)
+        self.assertGreater(sum(passed), MIB)  # who gets how much isn't promised
         self.assertLess(sum(passed), 2 * MIB * seconds * 1.1 + 2 * MIB)
         self.assertEqual(self.ask(guest, "speed", run, "1T")[0], 0)
         self.assert_done(started)

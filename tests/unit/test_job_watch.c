@@ -108,10 +108,10 @@ START_TEST(a_cont_that_is_refused_for_long)
 		REFUSED("cont"), STOPPED, REFUSED("cont"), STOPPED, REFUSED("cont"), STOPPED,
 		REFUSED("cont"), STOPPED, REFUSED("cont"), STOPPED, REFUSED("cont"), STOPPED,
 		REFUSED("cont"), STOPPED, REFUSED("cont"), STOPPED, REFUSED("cont"), STOPPED,
-		REFUSED("cont"), STOPPED, CONTINUED, {0}};
+		REFUSED("cont"), STOPPED, {FAKE_RETURN, "cont", NULL}, {0}};
 
 	end_by(script, true, true);
-	expect_story("ready ended over closed");
+	expect_story("ready told ended over closed");
 }
 END_TEST
 
