@@ -224,7 +224,9 @@ class MeanwhileByJob(MeanwhileByFilter):
     UNPLUGGED = VIEW
 
 
-class Copies(MeanwhileByFilter):
+class Copies:
+    """What a method that copies the disks adds."""
+
     EXPORTED = False
     UNPLUGGED = QEMU
 
@@ -239,11 +241,11 @@ class Copies(MeanwhileByFilter):
         self.assert_stays(guest, before, "postmigrate")
 
 
-class MeanwhileByBackup(Copies):
+class MeanwhileByBackup(Copies, MeanwhileByFilter):
     METHOD = ("--method", "backup")
 
 
-class MeanwhileByMirror(Copies):
+class MeanwhileByMirror(Copies, MeanwhileByFilter):
     """During the copying, which is before the instant."""
 
     METHOD = ("--method", "mirror")
