@@ -137,13 +137,10 @@ static void on_jobs(struct json_object *result, const struct qmpsnap_error *err,
 	disk_command(s, d, "job-dismiss", args);
 }
 
-/* QEMU 5.2 takes a concluded job for a user of its nodes, so it goes first. */
+/* QEMU 5.2 takes a concluded job for a user of its nodes, so it goes first.  A dismissal that was
+ * sent already may still be refused. */
 static void dismiss_job(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	if (d->job_dismissed) {
-		disk_done(s, NULL);
-		return;
-	}
 	qmp_execute(s->qmp, "query-jobs", NULL, on_jobs, d);
 }
 
