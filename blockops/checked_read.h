@@ -5,7 +5,8 @@
  *
  * There, what a wide read brought is good if none of its clusters is in the scratch afterwards:
  * whatever the guest overwrites is copied into the scratch first.  Else it is read again cluster
- * by cluster, which such a QEMU answers rightly.
+ * by cluster, which such a QEMU answers rightly.  A question about the scratch costs nearly as much
+ * as a read, so it is asked about several reads at once.
  */
 #ifndef BLOCKOPS_CHECKED_READ_H
 #define BLOCKOPS_CHECKED_READ_H
@@ -34,5 +35,9 @@ void checked_read_submit(struct view *view, struct checked_read *read);
 
 /* view_withdraw() for the checked reads of `owner`. */
 unsigned checked_read_withdraw(struct view *view, const void *owner);
+
+/* Parts a view, or a scratch, that is about to be freed from the other one.  What of its reads is
+ * still to be checked ends with ECANCELED. */
+void checked_read_end(struct view *view);
 
 #endif

@@ -17,9 +17,9 @@
 enum {
 	/* QEMU serves at most 16 requests of a connection at a time (MAX_NBD_REQUESTS). */
 	NBD_LINK_IN_FLIGHT = 16,
-	/* More under way doesn't make reading faster, and what falls out of the CPU's cache on the
-	 * way makes it slower. */
-	NBD_LINK_BYTES_IN_FLIGHT = 2 << 20,
+	/* One long read at a time: its reply doesn't fit into the socket (QEMU's has the kernel's
+	 * default, 208 KiB), so one behind it would only wait in QEMU. */
+	NBD_LINK_BYTES_IN_FLIGHT = 512 << 10,
 };
 
 /* The second map that a link asks for; QEMU's docs/interop/nbd.rst. */

@@ -17,7 +17,13 @@ enum { PROBE_MS = 1000 };
 
 struct slot {
 	struct stream_block block;
+	uint8_t *memory; /* NULL: not laid out */
 	unsigned pending; /* reads into it that haven't ended */
+};
+
+struct slot_read {
+	struct checked_read read; /* first */
+	struct slot *slot;
 };
 
 /* Blocks are counted from the reader's first; block i lives in slot i % n_slots. */
@@ -31,11 +37,13 @@ struct reader {
 	uv_timer_t prober;
 	unsigned n_handles;
 
-	uint8_t *memory;
+	uint8_t *memory; /* a block for each slot; */
+	uint8_t **unused; /* of them, the last used one last: it may still be in the CPU's cache */
+	unsigned n_unused;
 	void *zeroes; /* a block of them, read-only */
 	struct slot *slots;
 	unsigned n_slots;
-	struct checked_read reads[READER_REQUESTS];
+	struct slot_read reads[READER_REQUESTS];
 	struct checked_read *spare;
 	unsigned in_flight;
 
@@ -56,9 +64,9 @@ static void on_turn(uv_idle_t *handle);
 static void on_pace(uv_timer_t *timer);
 static void on_read(struct checked_read *read);
 
-static uint8_t *slot_memory(const struct reader *r, uint64_t block)
+static struct slot *slot_of(const struct reader *r, uint64_t block)
 {
-	return r->memory + (size_t)(block % r->n_slots) * r->block_bytes;
+	return &r->slots[block % r->n_slots];
 }
 
 static uint64_t block_end(const struct reader *r, uint64_t block)
@@ -91,7 +99,8 @@ static bool read_segment(struct reader *r, struct segment *segment, uint8_t *byt
 	read->offset = segment->guest_offset;
 	read->len = segment->len;
 	read->bytes = bytes;
-	r->slots[r->n_laid % r->n_slots].pending++;
+	((struct slot_read *)read)->slot = slot_of(r, r->n_laid);
+	slot_of(r, r->n_laid)->pending++;
 	r->in_flight++;
 	checked_read_submit(view, read);
 	return true;
@@ -100,15 +109,18 @@ static bool read_segment(struct reader *r, struct segment *segment, uint8_t *byt
 /* Lays out the next segment; false when it has to wait. */
 static bool lay_out(struct reader *r)
 {
-	struct stream_block *block = &r->slots[r->n_laid % r->n_slots].block;
-	uint8_t *memory = slot_memory(r, r->n_laid);
+	struct slot *slot = slot_of(r, r->n_laid);
+	struct stream_block *block = &slot->block;
 	const uint64_t start = r->offset + r->n_laid * r->block_bytes;
 	const uint64_t end = block_end(r, r->n_laid);
 	const uint32_t at = (uint32_t)(r->cursor - start);
 	struct segment segment;
 
-	if (at == 0)
+	if (!slot->memory) {
+		slot->memory = r->unused[--r->n_unused];
 		*block = (struct stream_block){.len = (uint32_t)(end - start), .zero = true};
+	}
+	uint8_t *memory = slot->memory;
 	layout_at(r->image->layout, r->cursor, (uint32_t)(end - r->cursor), &segment);
 	if (segment.kind == SEGMENT_DATA && !read_segment(r, &segment, memory + at))
 		return false;
@@ -129,16 +141,22 @@ static bool lay_out(struct reader *r)
 	return true;
 }
 
-/* Lays out as much as the ring takes and counts what is filled. */
+/* Nothing is laid out to wait behind other reads: its memory serves others until then. */
+static bool may_lay_out(const struct reader *r)
+{
+	const struct view *view = r->image->view;
+
+	return r->cursor < r->end && r->n_laid - r->first < r->n_slots && !view_failed(view) &&
+	       (r->in_flight == 0 || !view->waiting);
+}
+
+/* Lays out as much as the view and the ring take, and counts what is filled. */
 static void fill(struct reader *r)
 {
-	while (r->cursor < r->end && r->n_laid - r->first < r->n_slots &&
-		!view_failed(r->image->view)) {
-		if (!lay_out(r))
-			break;
-	}
-	while (r->n_done < r->n_laid && r->slots[r->n_done % r->n_slots].pending == 0) {
-		struct stream_block *block = &r->slots[r->n_done % r->n_slots].block;
+	while (may_lay_out(r) && lay_out(r))
+		;
+	while (r->n_done < r->n_laid && slot_of(r, r->n_done)->pending == 0) {
+		struct stream_block *block = &slot_of(r, r->n_done)->block;
 		if (r->image->find_zeroes && !block->zero)
 			block->zero = zero_scan_is_zero(block->data, block->len);
 		r->n_done++;
@@ -204,6 +222,16 @@ static void on_view_failed(struct view_watcher *watcher)
 	tell_later(r);
 }
 
+static void reader_free(struct reader *r)
+{
+	free(r->memory);
+	free(r->unused);
+	if (r->zeroes)
+		(void)munmap(r->zeroes, r->block_bytes);
+	free(r->slots);
+	free(r);
+}
+
 static void finish_close(struct reader *r)
 {
 	stream_closed_fn *closed = r->closed;
@@ -211,11 +239,7 @@ static void finish_close(struct reader *r)
 
 	if (r->n_handles > 0 || r->in_flight > 0)
 		return;
-	free(r->memory);
-	if (r->zeroes)
-		(void)munmap(r->zeroes, r->block_bytes);
-	free(r->slots);
-	free(r);
+	reader_free(r);
 	closed(data);
 }
 
@@ -228,10 +252,9 @@ static void on_read(struct checked_read *read)
 		finish_close(r);
 		return;
 	}
-	const uint64_t slot = (uint64_t)(read->bytes - r->memory) / r->block_bytes;
 	/* A block that wasn't read stays pending, and never becomes ready. */
 	if (read->errnum == 0)
-		r->slots[slot].pending--;
+		((struct slot_read *)read)->slot->pending--;
 	read->next = r->spare;
 	r->spare = read;
 	fill(r);
@@ -244,7 +267,7 @@ static const struct stream_block *reader_block(struct stream_reader *base, size_
 
 	if (i >= r->n_done - r->first)
 		return NULL;
-	return &r->slots[(r->first + i) % r->n_slots].block;
+	return &slot_of(r, r->first + i)->block;
 }
 
 static void reader_release(struct stream_reader *base, size_t n)
@@ -252,6 +275,12 @@ static void reader_release(struct stream_reader *base, size_t n)
 	struct reader *r = (struct reader *)base;
 
 	assert(n <= r->n_done - r->first);
+	for (size_t i = n; i-- > 0;) {
+		struct slot *slot = slot_of(r, r->first + i);
+
+		r->unused[r->n_unused++] = slot->memory;
+		slot->memory = NULL;
+	}
 	r->first += n;
 	fill(r);
 	if (has_news(r))
@@ -289,10 +318,15 @@ static bool allocate(struct reader *r, const struct image_stream *image)
 		return false;
 	r->memory = memory;
 	r->slots = calloc(r->n_slots ? r->n_slots : 1, sizeof(*r->slots));
+	r->unused = calloc(r->n_slots ? r->n_slots : 1, sizeof(*r->unused));
+	while (r->unused && r->n_unused < r->n_slots) {
+		r->unused[r->n_unused] = r->memory + (size_t)r->n_unused * block_bytes;
+		r->n_unused++;
+	}
 	void *zeroes = mmap(NULL, block_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (zeroes != MAP_FAILED)
 		r->zeroes = zeroes;
-	return r->slots && r->zeroes;
+	return r->slots && r->unused && r->zeroes;
 }
 
 static const struct stream_reader_ops reader_ops = {
@@ -318,17 +352,15 @@ static struct reader *reader_new(const struct image_stream *image, uint64_t offs
 	const unsigned ring_blocks = stream_ring_share(&image->stream, image->ring_blocks);
 	r->n_slots = ring_blocks < r->n_blocks ? ring_blocks : (unsigned)r->n_blocks;
 	if (!allocate(r, image)) {
-		free(r->memory);
-		free(r->slots);
-		if (r->zeroes)
-			(void)munmap(r->zeroes, block_bytes);
-		free(r);
+		reader_free(r);
 		return NULL;
 	}
 	for (size_t i = 0; i < READER_REQUESTS; i++) {
-		r->reads[i] = (struct checked_read){
+		struct checked_read *read = &r->reads[i].read;
+
+		*read = (struct checked_read){
 			.request = {.owner = r}, .done = on_read, .next = r->spare};
-		r->spare = &r->reads[i];
+		r->spare = read;
 	}
 	return r;
 }

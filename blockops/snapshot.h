@@ -36,8 +36,10 @@
 #include <time.h>
 
 enum {
-	SNAPSHOT_CONNECTIONS = 2, /* NBD connections to a disk's view, */
-	SNAPSHOT_FDS = 3, /* and with the one to its scratch */
+	SNAPSHOT_CONNECTIONS = 6, /* NBD connections to a disk's view at most, */
+	SNAPSHOT_FEW_CONNECTIONS = 2, /* or, where there are many disks, at least, */
+	SNAPSHOT_ALL_CONNECTIONS = 96, /* so that those of all disks aren't more */
+	SNAPSHOT_FDS = SNAPSHOT_CONNECTIONS + 1, /* with the one to its scratch */
 	SNAPSHOT_BLOCK_BYTES = 512 * 1024,
 	SNAPSHOT_RING_BLOCKS = 32,
 	SNAPSHOT_MAX_DISKS = 64,

@@ -19,12 +19,23 @@ enum { READ_VIEW, READ_SCRATCH, HOLD_SIZE };
  * end of its disk aborts QEMU (7.2.22: hbitmap_status, "start + count <= hb->orig_size"). */
 static const struct {
 	const char *node_role, *export_role;
-	size_t first_fd, n_fds;
+	size_t first_fd, most_fds;
 } readings[] = {
 	[READ_VIEW] = {"v", "e", 0, SNAPSHOT_CONNECTIONS},
 	[READ_SCRATCH] = {"s", "x", SNAPSHOT_CONNECTIONS, SNAPSHOT_FDS - SNAPSHOT_CONNECTIONS},
 	[HOLD_SIZE] = {"f", "r", SNAPSHOT_FDS, 0},
 };
+
+/* Each connection takes three descriptors of ours, one of the guard's and one of QEMU's. */
+static size_t n_connections(const struct qmpsnap_snapshot *s)
+{
+	const size_t most = readings[s->reading].most_fds;
+	const size_t share = SNAPSHOT_ALL_CONNECTIONS / s->n_disks;
+
+	if (share >= most)
+		return most;
+	return share < SNAPSHOT_FEW_CONNECTIONS ? SNAPSHOT_FEW_CONNECTIONS : share;
+}
 
 static void add_export(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
@@ -66,7 +77,7 @@ static bool connect_all(
 
 static void open_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
-	const size_t n = readings[s->reading].n_fds;
+	const size_t n = n_connections(s);
 	int fds[SNAPSHOT_FDS], *copies = &d->nbd_fds[readings[s->reading].first_fd];
 	struct view **view = s->reading ? &d->scratch_view : &d->view;
 	struct qmpsnap_error err = {0};
@@ -177,7 +188,7 @@ static void close_view(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	struct view *old = *view;
 
 	*view = NULL;
-	for (size_t i = 0; i < readings[s->reading].n_fds; i++) {
+	for (size_t i = 0; i < readings[s->reading].most_fds; i++) {
 		int *fd = &d->nbd_fds[readings[s->reading].first_fd + i];
 		if (*fd >= 0) {
 			end_connection(*fd);

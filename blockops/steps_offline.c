@@ -256,10 +256,12 @@ void offline_serve(struct flow *f, void *self)
 	struct qmpsnap_snapshot *s = self;
 	struct snapshot_disk *d = &s->disks[0];
 	struct qmpsnap_error err = {0};
-	int fds[SNAPSHOT_CONNECTIONS] = {-1, -1};
+	int fds[SNAPSHOT_CONNECTIONS];
 	const struct view_options options = {
 		.export_name = "", .disk = d->label, .expected_size_bytes = d->virtual_size_bytes};
 
+	for (size_t i = 0; i < SNAPSHOT_CONNECTIONS; i++)
+		fds[i] = -1;
 	if (connect_and_serve(s, fds, &err)) {
 		d->view = view_open(
 			s->loop, fds, SNAPSHOT_CONNECTIONS, &options, on_view_ready, s, &err);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "blockops/checked_read.h"
 #include "blockops/view_private.h"
 
 #include <assert.h>
@@ -192,6 +193,7 @@ static void finish_close(struct view *view)
 	view_closed_fn *closed = view->closed;
 	void *data = view->closed_data;
 
+	checked_read_end(view);
 	free(view->links);
 	free(view->export_name);
 	free(view->disk);
@@ -273,6 +275,8 @@ struct view *view_open(uv_loop_t *loop, const int *fds, size_t n_fds,
 void view_check_reads(struct view *view, struct view *scratch)
 {
 	view->scratch = scratch;
+	scratch->check.view = view;
+	scratch->check.unasked_tail = &scratch->check.unasked;
 }
 
 struct stream *view_stream(struct view *view, const struct layout *layout, uint32_t block_bytes,

@@ -27,6 +27,17 @@ struct view_mapping {
 	struct nbd_request requests[VIEW_MAP_REQUESTS];
 };
 
+/* A scratch's part in checked_read.h. */
+struct view_check {
+	struct view *view; /* whose reads are checked; NULL: none, or it is gone */
+	unsigned reading; /* its requests under way, or queued */
+	struct checked_read *unasked, **unasked_tail; /* read, and not asked about */
+	unsigned n_unasked;
+	struct checked_read *asked;
+	struct nbd_request question;
+	bool asking; /* the question is under way */
+};
+
 struct view {
 	uv_loop_t *loop;
 	uv_idle_t turn; /* for what must not be told from within a call */
@@ -36,6 +47,7 @@ struct view {
 	size_t n_links, n_opened, n_closed;
 	uint32_t max_read_bytes;
 	struct view *scratch; /* what wide reads are checked against; NULL: they aren't */
+	struct view_check check; /* used where this is a scratch */
 	struct qmpsnap_error err; /* code OK: none */
 	view_done_fn *ready; /* NULL: was told */
 	void *ready_data;
