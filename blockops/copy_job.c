@@ -2,6 +2,7 @@
 #include "blockops/copy_job.h"
 
 #include "base/log.h"
+#include "blockops/zero_scan.h"
 
 #include <string.h>
 
@@ -29,6 +30,17 @@ struct json_object *copy_job_arguments(const struct snapshot_disk *d)
 	json_put_string(args, "on-target-error", "report");
 	json_put_bool(args, "auto-dismiss", false);
 	return args;
+}
+
+/* A raw image's size doesn't depend on its zeroes. */
+bool copy_job_is_by_cluster(const struct snapshot_disk *d)
+{
+	const enum qmpsnap_zero_scan asked = d->snapshot->zero_scan;
+
+	if (d->format != QMPSNAP_QCOW2 || asked == QMPSNAP_ZERO_SCAN_NEVER)
+		return false;
+	return asked == QMPSNAP_ZERO_SCAN_ALWAYS ||
+	       zero_scan_pays_on_host(d->host_bytes, d->virtual_size_bytes);
 }
 
 static uint64_t unsigned_member(struct json_object *object, const char *key)

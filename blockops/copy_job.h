@@ -25,6 +25,12 @@ void copy_job_name(const struct snapshot_disk *d, char name[static NAME_NODE_BYT
  * both error policies, no dismissal.  Owned by the caller. */
 struct json_object *copy_job_arguments(const struct snapshot_disk *d);
 
+/* Whether --zero-scan wants the disk copied by the cluster, and not in QEMU's pieces of 1 MiB: the
+ * target (steps_target.c) leaves out a request that is all zero, and nothing smaller.  It is what
+ * qemu-img convert looks at, and costs a mirror half its speed or more: it reads one piece at a
+ * time then. */
+bool copy_job_is_by_cluster(const struct snapshot_disk *d);
+
 /* The disk's job in the reply to query-jobs; false: it isn't there. */
 bool copy_job_find(const struct snapshot_disk *d, struct json_object *jobs, struct copy_job *job);
 

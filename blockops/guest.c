@@ -77,23 +77,48 @@ static bool shows_it_raw(const char *driver)
 	return false;
 }
 
-/* A node of the driver host_device has the disk's file name, and none over it has a format. */
-static bool is_block_device(const struct guest *guest, const struct guest_disk *disk)
+/* A node of the driver host_device has that file name, and none over it has a format. */
+static bool is_block_device(const struct guest *guest, const char *filename)
 {
 	struct json_object *nodes =
 		json_member(guest->basics, "query-named-block-nodes", json_type_array);
 	bool found = false;
 
-	for (size_t i = 0; disk->filename && i < json_length(nodes); i++) {
+	for (size_t i = 0; filename && i < json_length(nodes); i++) {
 		struct json_object *node = json_object_array_get_idx(nodes, i);
 		const char *driver = json_string(node, "drv"), *file = json_string(node, "file");
-		if (!driver || !file || strcmp(file, disk->filename) != 0)
+		if (!driver || !file || strcmp(file, filename) != 0)
 			continue;
 		if (!shows_it_raw(driver))
 			return false;
 		found = found || strcmp(driver, "host_device") == 0;
 	}
 	return found;
+}
+
+static uint64_t unsigned_member(struct json_object *object, const char *key)
+{
+	const int64_t value = json_int(object, key, 0);
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* A filter says of itself what is said of the node below it. */
+static uint64_t count_host_bytes(const struct guest *guest, struct json_object *image)
+{
+	uint64_t sum = 0;
+
+	for (unsigned depth = 0; image && depth < GUEST_MAX_BACKING; depth++) {
+		struct json_object *below = json_member(image, "backing-image", json_type_object);
+		const bool whole = is_block_device(guest, json_string(image, "filename"));
+		const uint64_t bytes =
+			unsigned_member(image, whole ? "virtual-size" : "actual-size");
+
+		if (!below || !shows_it_raw(json_string(image, "format")))
+			sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
+		image = below;
+	}
+	return sum;
 }
 
 static void parse_options(struct guest_node_options *options, struct json_object *inserted)
@@ -125,12 +150,11 @@ static bool parse_disk(
 		disk->filename = json_string(inserted, "file");
 		disk->read_only = json_flag(inserted, "ro", false);
 		disk->image = json_member(inserted, "image", json_type_object);
-		const int64_t size = json_int(disk->image, "virtual-size", 0);
-		const int64_t allocated = json_int(disk->image, "actual-size", 0);
-		disk->virtual_size_bytes = size > 0 ? (uint64_t)size : 0;
-		disk->allocated_bytes = allocated > 0 ? (uint64_t)allocated : 0;
+		disk->virtual_size_bytes = unsigned_member(disk->image, "virtual-size");
+		disk->allocated_bytes = unsigned_member(disk->image, "actual-size");
+		disk->host_bytes = count_host_bytes(guest, disk->image);
 		disk->encrypted = is_encrypted(disk, inserted);
-		disk->block_device = is_block_device(guest, disk);
+		disk->block_device = is_block_device(guest, disk->filename);
 		parse_options(&disk->options, inserted);
 	}
 	return (disk->id = short_name(disk)) != NULL;

@@ -36,6 +36,9 @@ struct guest_disk {
 	struct json_object *image; /* ImageInfo; its "backing-image" members are the chain */
 	uint64_t virtual_size_bytes;
 	uint64_t allocated_bytes;
+	/* What it and all that it stands on take of the host, a raw block device its whole size; 0:
+	 * QEMU doesn't know. */
+	uint64_t host_bytes;
 	struct guest_node_options options;
 	bool inserted, read_only, removable, encrypted, firmware;
 	bool block_device; /* its bytes are a raw block device of the host: an LV, a partition */

@@ -61,6 +61,7 @@ struct snapshot_disk {
 	char *qom_path; /* the device whose `drive` is switched */
 	char *node; /* the node that the device had and goes back to */
 	uint64_t virtual_size_bytes;
+	uint64_t host_bytes; /* see guest.h */
 	struct guest_node_options node_options;
 
 	enum qmpsnap_format format; /* of the image */

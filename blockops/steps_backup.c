@@ -2,8 +2,36 @@
  *
  * The instant of `backup`: one transaction of blockdev-backup jobs.  What the guest overwrites from
  * then on is copied before. */
+#include "base/log.h"
 #include "blockops/copy_job.h"
 #include "blockops/steps.h"
+
+static struct json_object *job_arguments(const struct snapshot_disk *d)
+{
+	struct json_object *args = copy_job_arguments(d);
+
+	if (copy_job_is_by_cluster(d) && d->snapshot->guest.caps.has[QMP_CAP_BACKUP_PERF]) {
+		struct json_object *perf = json_new();
+		json_put_uint(perf, "max-chunk", CLUSTER_BYTES);
+		json_put(args, "x-perf", perf);
+	}
+	return args;
+}
+
+/* Without x-perf (before 6.0) QEMU copies with copy_file_range(), whose bytes nobody looks at. */
+static void warn_of_zeroes(const struct qmpsnap_snapshot *s)
+{
+	if (s->zero_scan != QMPSNAP_ZERO_SCAN_ALWAYS || s->guest.caps.has[QMP_CAP_BACKUP_PERF])
+		return;
+	for (size_t i = 0; i < s->n_disks; i++) {
+		if (copy_job_is_by_cluster(&s->disks[i]))
+			log_line(QMPSNAP_LOG_WARNING,
+				"disk %s: a backup by this QEMU, which lacks its x-perf, doesn't "
+				"leave out what holds only zeroes; the methods stream and mirror "
+				"do",
+				s->disks[i].label);
+	}
+}
 
 static void prepare(struct qmpsnap_snapshot *s, const struct qmpsnap_error *changed)
 {
@@ -17,7 +45,7 @@ static void prepare(struct qmpsnap_snapshot *s, const struct qmpsnap_error *chan
 	for (size_t i = 0; i < s->n_disks; i++) {
 		struct json_object *action = json_new();
 		json_put_string(action, "type", "blockdev-backup");
-		json_put(action, "data", copy_job_arguments(&s->disks[i]));
+		json_put(action, "data", job_arguments(&s->disks[i]));
 		json_append(actions, action);
 	}
 	json_put(args, "actions", actions);
@@ -30,6 +58,7 @@ static void prepare(struct qmpsnap_snapshot *s, const struct qmpsnap_error *chan
 void backup_prepare(struct flow *f, void *self)
 {
 	(void)f;
+	warn_of_zeroes(self);
 	devices_check(self, prepare);
 }
 

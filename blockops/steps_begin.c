@@ -147,6 +147,7 @@ bool plan_take_disk(
 	d->qom_path = strdup(from->qom_path);
 	d->node = strdup(from->node);
 	d->virtual_size_bytes = from->virtual_size_bytes;
+	d->host_bytes = from->host_bytes;
 	d->node_options = from->options;
 	d->format = decide_format(s->format, from);
 	d->plaintext = from->encrypted;

@@ -20,6 +20,8 @@ static void add_mirror(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	struct json_object *args = copy_job_arguments(d);
 
 	json_put_string(args, "copy-mode", "background"); /* no write of the guest waits */
+	if (copy_job_is_by_cluster(d))
+		json_put_uint(args, "buf-size", CLUSTER_BYTES); /* no read is longer */
 	disk_command(s, d, "blockdev-mirror", args);
 }
 

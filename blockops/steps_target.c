@@ -14,7 +14,8 @@
 /* ---- target ---- */
 
 /* `discard` stays at its default, "ignore": punching holes would give reserved room back.  With
- * detect-zeroes what is allocated on the disk and holds only zeroes takes no room in the copy. */
+ * detect-zeroes a request that holds only zeroes takes no room in the copy; how long the requests
+ * are says copy_job_is_by_cluster(). */
 static struct json_object *target_node(const struct snapshot_disk *d, const char *filename)
 {
 	struct json_object *node = json_new(), *file = json_new();

@@ -28,6 +28,12 @@ bool zero_scan_pays(const struct cluster_map *map)
 	return holes < map->n_clusters / HOLES_THAT_TELL || (holes == 0 && map->n_clusters > 0);
 }
 
+bool zero_scan_pays_on_host(uint64_t host_bytes, uint64_t virtual_size_bytes)
+{
+	return virtual_size_bytes > 0 &&
+	       host_bytes >= virtual_size_bytes - virtual_size_bytes / HOLES_THAT_TELL;
+}
+
 /* At the speed of memcmp(), some ten times that of the socket which brought the bytes, and done at
  * the first byte that isn't zero: not worth a thread. */
 bool zero_scan_is_zero(const uint8_t *bytes, size_t len)

@@ -28,6 +28,10 @@ struct zero_scan_request {
  * advance has those that the guest trimmed since.  A sparse disk has more unless it is full. */
 bool zero_scan_pays(const struct cluster_map *map);
 
+/* The same of a disk that QEMU copies, where there is no map beforehand: by what it takes of the
+ * host (guest_disk.host_bytes).  A disk that is reserved and not written passes for one that is. */
+bool zero_scan_pays_on_host(uint64_t host_bytes, uint64_t virtual_size_bytes);
+
 bool zero_scan_is_zero(const uint8_t *bytes, size_t len);
 
 /* Reads every set cluster of the map once, clears those that hold only zeroes, and seals the map

@@ -18,6 +18,7 @@ static const struct {
 	[QMP_CAP_EXPORT_DEL] = {"block-export-del", "block-export-del", NULL, NULL},
 	[QMP_CAP_NBD_MAX_CONNS] = {"nbd-max-connections", "nbd-server-start", NULL, "max-connections"},
 	[QMP_CAP_BLOCKDEV_BACKUP] = {"blockdev-backup", "blockdev-backup", NULL, NULL},
+	[QMP_CAP_BACKUP_PERF] = {"backup-perf", "blockdev-backup", NULL, "x-perf"},
 	[QMP_CAP_BLOCKDEV_MIRROR] = {"blockdev-mirror", "blockdev-mirror", NULL, NULL},
 	[QMP_CAP_ADD_FD] = {"add-fd", "add-fd", NULL, NULL},
 	[QMP_CAP_GETFD] = {"getfd", "getfd", NULL, NULL},

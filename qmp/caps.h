@@ -18,6 +18,7 @@ enum qmp_cap {
 	QMP_CAP_EXPORT_DEL, /* block-export-del */
 	QMP_CAP_NBD_MAX_CONNS, /* nbd-server-start max-connections */
 	QMP_CAP_BLOCKDEV_BACKUP, /* command blockdev-backup */
+	QMP_CAP_BACKUP_PERF, /* ... its x-perf, which came with max-chunk (QEMU 6.0) */
 	QMP_CAP_BLOCKDEV_MIRROR, /* command blockdev-mirror */
 	QMP_CAP_ADD_FD, /* command add-fd */
 	QMP_CAP_GETFD, /* command getfd */

@@ -318,8 +318,7 @@ class Model(Jobs):
 def schema():
     """As much of query-qmp-schema as is asked for."""
     members = lambda *names: [{"name": name, "type": "str"} for name in names]
-    plain = ("block-export-del", "blockdev-backup", "blockdev-mirror", "add-fd",
-             "getfd")
+    plain = ("block-export-del", "blockdev-mirror", "add-fd", "getfd")
     return [
         *({"name": name, "meta-type": "command", "arg-type": "0", "ret-type": "0"}
           for name in plain),
@@ -334,4 +333,6 @@ def schema():
          "variants": [{"case": "nbd", "type": "3"}]},
         {"name": "nbd-server-start", "meta-type": "command", "arg-type": "5", "ret-type": "0"},
         {"name": "5", "meta-type": "object", "members": members("max-connections")},
+        {"name": "blockdev-backup", "meta-type": "command", "arg-type": "6", "ret-type": "0"},
+        {"name": "6", "meta-type": "object", "members": members("x-perf")},
     ]

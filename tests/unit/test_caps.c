@@ -29,7 +29,9 @@ static const char *const entries[] = {
 	"{\"name\": \"nbd-server-start\", \"meta-type\": \"command\", \"arg-type\": \"78\"}",
 	"{\"name\": \"78\", \"meta-type\": \"object\", "
 		"\"members\": [{\"name\": \"max-connections\", \"type\": \"int\"}]}",
-	"{\"name\": \"blockdev-backup\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
+	"{\"name\": \"blockdev-backup\", \"meta-type\": \"command\", \"arg-type\": \"94\"}",
+	"{\"name\": \"94\", \"meta-type\": \"object\", "
+		"\"members\": [{\"name\": \"x-perf\", \"default\": null, \"type\": \"95\"}]}",
 	"{\"name\": \"blockdev-mirror\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
 	"{\"name\": \"add-fd\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
 	"{\"name\": \"getfd\", \"meta-type\": \"command\", \"arg-type\": \"0\"}",
@@ -80,7 +82,8 @@ static const int gone_with[N_ENTRIES] = {
 	BIT(EXPORT_DEL),
 	BIT(NBD_MAX_CONNS),
 	BIT(NBD_MAX_CONNS),
-	BIT(BLOCKDEV_BACKUP),
+	BIT(BLOCKDEV_BACKUP) | BIT(BACKUP_PERF),
+	BIT(BACKUP_PERF),
 	BIT(BLOCKDEV_MIRROR),
 	BIT(ADD_FD),
 	BIT(GETFD),
@@ -115,9 +118,9 @@ static const struct {
 		1, CBW | BIT(SNAPSHOT_ACCESS)},
 	{"{\"name\": \"78\", \"meta-type\": \"object\", \"members\": [\"max-connections\"]}", 8,
 		BIT(NBD_MAX_CONNS)},
-	{"{\"name\": 5, \"meta-type\": \"command\"}", 12, BIT(GETFD)},
-	{"[\"getfd\"]", 12, BIT(GETFD)},
-	{"\"getfd\"", 12, BIT(GETFD)},
+	{"{\"name\": 5, \"meta-type\": \"command\"}", 13, BIT(GETFD)},
+	{"[\"getfd\"]", 13, BIT(GETFD)},
+	{"\"getfd\"", 13, BIT(GETFD)},
 };
 
 START_TEST(odd_entry)

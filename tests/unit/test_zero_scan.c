@@ -264,6 +264,27 @@ START_TEST(pays)
 }
 END_TEST
 
+static const struct {
+	uint64_t host_bytes, virtual_size_bytes;
+	bool pays;
+} hosts[] = {
+	{1600, 1600, true},
+	{UINT64_MAX, 1600, true},
+	{1500, 1600, true},
+	{1499, 1600, false},
+	{0, 1600, false},
+	{3, 3, true},
+	{2, 3, false},
+	{0, 0, false},
+};
+
+START_TEST(pays_on_host)
+{
+	ck_assert_int_eq(zero_scan_pays_on_host(hosts[_i].host_bytes, hosts[_i].virtual_size_bytes),
+		hosts[_i].pays);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("zero_scan");
@@ -279,6 +300,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, server_dies);
 	tcase_add_test(tc, readers_find_zeroes);
 	tcase_add_loop_test(tc, pays, 0, (int)(sizeof(maps) / sizeof(maps[0])));
+	tcase_add_loop_test(tc, pays_on_host, 0, (int)(sizeof(hosts) / sizeof(hosts[0])));
 	suite_add_tcase(s, tc);
 	return s;
 }
