@@ -26,9 +26,9 @@ static void warn_of_zeroes(const struct qmpsnap_snapshot *s)
 	for (size_t i = 0; i < s->n_disks; i++) {
 		if (copy_job_is_by_cluster(&s->disks[i]))
 			log_line(QMPSNAP_LOG_WARNING,
-				"disk %s: a backup by this QEMU, which lacks its x-perf, doesn't "
-				"leave out what holds only zeroes; the methods stream and mirror "
-				"do",
+				"disk %s: this QEMU's blockdev-backup has no x-perf: the copy "
+				"keeps what holds only zeroes; the methods stream and mirror leave "
+				"it out",
 				s->disks[i].label);
 	}
 }

@@ -152,7 +152,8 @@ enum qmpsnap_quiesce {
 };
 
 /* Whether the frozen views are read once more beforehand, to leave out what is allocated and holds
- * only zeroes.  AUTO: where the extent map can't tell. */
+ * only zeroes.  AUTO: where the extent map can't tell.  Copies (backup, mirror) aren't read for it:
+ * there it is whether QEMU looks at each cluster that it copies; NEVER: nor at larger pieces. */
 enum qmpsnap_zero_scan {
 	QMPSNAP_ZERO_SCAN_AUTO,
 	QMPSNAP_ZERO_SCAN_ALWAYS,
