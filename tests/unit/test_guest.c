@@ -171,90 +171,6 @@ static const struct {
 	{11, 1, 3, true, true},
 };
 
-START_TEST(test_block_device)
-{
-	static const struct {
-		const char *file, *nodes;
-		bool device;
-	} cases[] = {
-		{"/dev/v/a",
-			"{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"},"
-			"{\"drv\":\"raw\",\"file\":\"/dev/v/a\"}",
-			true},
-		{"/dev/v/a",
-			"{\"drv\":\"throttle\",\"file\":\"/dev/v/a\"},"
-			"{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"}",
-			true},
-		{"/dev/v/a",
-			"{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"},"
-			"{\"drv\":\"qcow2\",\"file\":\"/dev/v/a\"}",
-			false},
-		{"/dev/v/b", "{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"}", false},
-		{"/dev/shm/a",
-			"{\"drv\":\"file\",\"file\":\"/dev/shm/a\"},"
-			"{\"drv\":\"raw\",\"file\":\"/dev/shm/a\"}",
-			false},
-		{"/dev/v/a", "3,{},{\"drv\":7,\"file\":\"/dev/v/a\"}", false},
-	};
-	char text[512];
-
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		guest_free(&guest);
-		(void)snprintf(text, sizeof(text), "[%s]", cases[i].nodes);
-		basic("query-named-block-nodes", text);
-		(void)snprintf(text, sizeof(text),
-			"[{\"device\":\"a\",\"inserted\":{\"node-name\":\"n\",\"file\":\"%s\"}}]",
-			cases[i].file);
-		blocks(text);
-		ck_assert_int_eq(guest.disks[0].block_device, cases[i].device);
-	}
-}
-END_TEST
-
-/* A disk on a base, and where that is a block device; without a size, with a filter, with a sum
- * that is too large. */
-START_TEST(test_host_bytes)
-{
-#define LINK(format, file, size, below)                                                            \
-	"{\"format\":\"" format "\",\"filename\":\"" file "\",\"virtual-size\":900" size below "}"
-#define TAKES(bytes) ",\"actual-size\":" bytes
-#define ON(link)     ",\"backing-image\":" link
-	static const struct {
-		const char *image;
-		uint64_t bytes;
-	} cases[] = {
-		{LINK("qcow2", "/v/a", TAKES("5"), ""), 5},
-		{LINK("qcow2", "/v/a", "", ""), 0},
-		{LINK("qcow2", "/v/a", TAKES("-5"), ""), 0},
-		{LINK("qcow2", "/v/a", TAKES("5"), ON(LINK("raw", "/v/b", TAKES("7"), ""))), 12},
-		{LINK("raw", "/dev/v/a", TAKES("0"), ""), 900},
-		{LINK("qcow2", "/v/a", TAKES("5"), ON(LINK("raw", "/dev/v/a", TAKES("0"), ""))),
-			905},
-		{LINK("qcow2", "/dev/v/q", TAKES("0"), ""), 0},
-		{LINK("throttle", "/v/a", TAKES("5"), ON(LINK("qcow2", "/v/a", TAKES("5"), ""))),
-			5},
-		{LINK("qcow2", "/v/a", TAKES("9223372036854775807"),
-			 ON(LINK("qcow2", "/v/b", TAKES("9223372036854775807"),
-				 ON(LINK("raw", "/v/c", TAKES("9"), ""))))),
-			UINT64_MAX},
-		{"7", 0},
-	};
-	char text[1024];
-
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		guest_free(&guest);
-		basic("query-named-block-nodes", "[{\"drv\":\"host_device\",\"file\":\"/dev/v/a\"},"
-						 "{\"drv\":\"host_device\",\"file\":\"/dev/v/q\"},"
-						 "{\"drv\":\"qcow2\",\"file\":\"/dev/v/q\"}]");
-		(void)snprintf(text, sizeof(text),
-			"[{\"device\":\"a\",\"inserted\":{\"node-name\":\"n\",\"image\":%s}}]",
-			cases[i].image);
-		blocks(text);
-		ck_assert_uint_eq(guest.disks[0].host_bytes, cases[i].bytes);
-	}
-}
-END_TEST
-
 START_TEST(test_dangerous_builds)
 {
 	struct guest_disk disk = {
@@ -451,8 +367,6 @@ static Suite *suite(void)
 	tcase_add_test(t, test_hostile_replies);
 	tcase_add_test(t, test_identity);
 	tcase_add_test(t, test_encryption_is_seen);
-	tcase_add_test(t, test_block_device);
-	tcase_add_test(t, test_host_bytes);
 	tcase_add_loop_test(t, test_dangerous_builds, 0, sizeof(builds) / sizeof(builds[0]));
 	tcase_add_test(t, test_each_capability_is_needed);
 	tcase_add_test(t, test_run_states);
