@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The stores http: and https: - one image by PUT, for servers that know no more. */
+ * The stores http: and https: - an image on its way to its URL, and what stands there then. */
 #include "upload/web.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "upload/answer.h"
+#include "upload/record.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,28 +15,12 @@
 
 enum { QUIET_MS = 10 * 60 * 1000 /* it may store the image before it answers */ };
 
-struct web_image {
-	struct store_image base;
-	struct web_store *store;
-	char doing[512];
-	bool ours; /* what is at the URL: there was nothing before, or this has replaced it */
-	bool maybe_there; /* some bytes of it may be at the URL */
-	bool stoppable;
-	struct stream *stream;
-	store_done_fn *done;
-	store_progress_fn *progress;
-	void *data;
-	struct remote_call call;
-	struct work later;
-	struct qmpsnap_error err;
-};
-
 static struct web_image *web_image(struct store_image *image)
 {
 	return (struct web_image *)image;
 }
 
-static void finish(const struct qmpsnap_error *err, void *self)
+void web_finish(const struct qmpsnap_error *err, void *self)
 {
 	struct web_image *image = self;
 
@@ -42,49 +28,66 @@ static void finish(const struct qmpsnap_error *err, void *self)
 	image->done(err, image->data);
 }
 
-static void send_request(struct web_image *image, const struct remote_request *what,
-	const char *doing, remote_then_fn *then)
+const char *web_suffix(enum web_what what)
 {
-	struct remote_request request = *what;
-
-	(void)snprintf(
-		image->doing, sizeof(image->doing), "%s %.400s", doing, image->store->spec.place);
-	request.path = "";
-	request.doing = image->doing;
-	remote_send(&image->call, &image->store->remote, &request, then, image);
+	return what == WEB_JSON ? ".json" : "";
 }
 
-static const struct remote_request head = {.method = "HEAD", .expect = {200, 204}};
+void web_send(struct web_image *image, enum web_what what, const struct remote_request *request,
+	const char *doing, remote_then_fn *then)
+{
+	struct remote_request mine = *request;
 
-/* ---- create ------------------------------------------------------------------------------- */
+	(void)snprintf(image->doing, sizeof(image->doing), "%s %.400s%s", doing,
+		image->store->spec.place, web_suffix(what));
+	image->now = what;
+	mine.path = web_suffix(what);
+	mine.doing = image->doing;
+	remote_send(&image->call, &image->store->remote, &mine, then, image);
+}
 
-/* Whether `err` is the answer that nothing is there. */
-static bool is_nothing(const struct qmpsnap_error *err)
+void web_look(struct web_image *image, enum web_what what, const char *doing, remote_then_fn *then)
+{
+	static const struct remote_request head = {.method = "HEAD", .expect = {200, 204}};
+
+	web_send(image, what, &head, doing, then);
+}
+
+bool web_is_nothing(const struct qmpsnap_error *err)
 {
 	return answer_said(err, 404, 404) || answer_said(err, 410, 410);
 }
 
+/* ---- create ------------------------------------------------------------------------------- */
+
 /* A server that never says whether something is there may still take what is put there; one that
- * can't say it now is no such server. */
+ * can't say it now is no such server.  A login may be good for the image alone. */
 static bool tells_nothing(const struct web_image *image, const struct qmpsnap_error *err)
 {
-	return answer_said(err, 300, 599) && !answer_said(err, 401, 401) &&
+	return answer_said(err, 300, 599) &&
+	       (image->now == WEB_JSON || !answer_said(err, 401, 401)) &&
 	       (image->store->spec.force || !answer_is_passing(err));
 }
 
 static void looked(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct web_image *image = data;
+	const struct web_spec *spec = &image->store->spec;
 
 	(void)reply;
-	image->ours = is_nothing(err);
-	if (!err && !image->store->spec.force) {
-		error_set(&image->err, QMPSNAP_STORE, "there is something at %.300s already",
-			image->store->spec.place);
-		error_hint(&image->err, "--force replaces it");
-		finish(&image->err, image);
+	image->at[image->now].ours = web_is_nothing(err);
+	if (!err && !spec->force) {
+		error_set(&image->err, QMPSNAP_STORE, "there is something at %.300s%s already",
+			spec->place, web_suffix(image->now));
+		error_hint(&image->err, "--force replaces it%s",
+			image->now == WEB_JSON ? "; #no-json behind the URL leaves it alone" : "");
+		web_finish(&image->err, image);
+	} else if (err && (image->call.stopped || !tells_nothing(image, err))) {
+		web_finish(err, image);
+	} else if (image->now == WEB_DATA && !spec->no_json) {
+		web_look(image, WEB_JSON, "looking at", looked);
 	} else {
-		finish(tells_nothing(image, err) ? NULL : err, image);
+		web_finish(NULL, image);
 	}
 }
 
@@ -94,18 +97,22 @@ static struct store_image *create(struct qmpsnap_store *base, const struct store
 	struct web_store *store = (struct web_store *)base;
 	struct web_image *image = calloc(1, sizeof(*image));
 
-	(void)spec;
 	if (!image) {
 		error_no_memory(err);
 		return NULL;
 	}
+	if (!(image->record = record_new(spec, err))) {
+		free(image);
+		return NULL;
+	}
 	image->base.ops = base->ops;
 	image->store = store;
+	image->virtual_size_bytes = spec->virtual_size_bytes;
 	image->done = done;
 	image->data = data;
 	image->stoppable = true;
 	(void)snprintf(image->base.location, sizeof(image->base.location), "%s", store->spec.place);
-	send_request(image, &head, "looking at", looked);
+	web_look(image, WEB_DATA, "looking at", looked);
 	return &image->base;
 }
 
@@ -118,18 +125,18 @@ static void confirmed(const struct qmpsnap_error *err, const struct http_reply *
 	const uint64_t size = image->stream->size_bytes;
 
 	if (image->call.stopped) {
-		finish(err, image);
+		web_finish(err, image);
 	} else if (length && strtoull(length, NULL, 10) != size) {
 		error_set(&image->err, QMPSNAP_STORE,
 			"%s: the server has %.20s bytes, sent were %" PRIu64, image->doing, length,
 			size);
-		finish(&image->err, image);
+		web_finish(&image->err, image);
 	} else {
 		if (err)
 			log_line(QMPSNAP_LOG_INFO, "%s", err->message);
 		image->base.size_bytes = size;
-		image->ours = true;
-		finish(NULL, image);
+		image->at[WEB_DATA].ours = true;
+		web_finish(NULL, image);
 	}
 }
 
@@ -142,21 +149,21 @@ static void stored(const struct qmpsnap_error *err, const struct http_reply *rep
 	if (err) {
 		/* Refused: nothing was stored, and what may have been there is still. */
 		if (answer_said(err, 300, 499) && !image->call.doubtful)
-			image->maybe_there = false;
-		finish(err, image);
+			image->at[WEB_DATA].maybe_there = false;
+		web_finish(err, image);
 		return;
 	}
-	image->maybe_there = true;
+	image->at[WEB_DATA].maybe_there = true;
 	(void)snprintf(base->digest_algorithm, sizeof(base->digest_algorithm), "sha256");
 	(void)snprintf(base->digest, sizeof(base->digest), "%s", image->call.digest);
-	send_request(image, &head, "verifying", confirmed);
+	web_look(image, WEB_DATA, "verifying", confirmed);
 }
 
 static void on_progress(uint64_t done_bytes, void *data)
 {
 	struct web_image *image = data;
 
-	image->maybe_there = true;
+	image->at[WEB_DATA].maybe_there = true;
 	image->progress(done_bytes, image->data);
 }
 
@@ -173,15 +180,16 @@ static void put(struct store_image *base, struct stream *stream,
 		.quiet_ms = QUIET_MS,
 		.expect = {200, 201, 202, 204}};
 
-	(void)instant;
+	json_put_string(image->record, "qmpsnap_instant", instant->time);
+	json_put_string(image->record, "qmpsnap_consistency", instant->consistency);
 	image->stream = stream;
 	image->progress = progress;
 	image->done = done;
 	image->data = data;
 	image->stoppable = true;
-	image->maybe_there = stream->size_bytes == 0; /* else with its first byte */
+	image->at[WEB_DATA].maybe_there = stream->size_bytes == 0; /* else with its first byte */
 	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
-	send_request(image, &request, "uploading to", stored);
+	web_send(image, WEB_DATA, &request, "uploading to", stored);
 }
 
 static void stop(struct store_image *base)
@@ -190,143 +198,58 @@ static void stop(struct store_image *base)
 		remote_cancel(&web_image(base)->call);
 }
 
+/* ---- publish ------------------------------------------------------------------------------ */
+
+static void published(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct web_image *image = data;
+
+	(void)reply;
+	if (!err)
+		image->at[WEB_JSON].ours = true;
+	else if (answer_said(err, 300, 499) && !image->call.doubtful)
+		image->at[WEB_JSON].maybe_there = false;
+	if (answer_said(err, 300, 599) && !answer_is_passing(err) && !image->call.stopped) {
+		log_line(QMPSNAP_LOG_WARNING, "%s; the image is there and whole, without its JSON",
+			err->message);
+		err = NULL;
+	}
+	web_finish(err, image);
+}
+
 static void publish(struct store_image *base, store_done_fn *done, void *data)
 {
 	struct web_image *image = web_image(base);
-
-	image->done = done;
-	image->data = data;
-	work_report(&image->later, image->store->remote.loop, NULL, finish, image);
-}
-
-/* ---- discard ------------------------------------------------------------------------------ */
-
-static void deleted(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
-{
-	struct web_image *image = data;
 	const struct web_spec *spec = &image->store->spec;
-	struct qmpsnap_error mine;
-
-	(void)reply;
-	if (answer_said(err, 405, 405) || answer_said(err, 501, 501)) {
-		log_line(QMPSNAP_LOG_WARNING, "%s; a part of the image may be there", err->message);
-		err = NULL;
-	}
-	if (!err) {
-		image->maybe_there = false;
-	} else {
-		mine = *err;
-		if (spec->force) /* `recover` can't know whose it is */
-			error_hint(&mine, "delete what is left at %.180s by hand", spec->place);
-		else
-			answer_hint_left(&mine);
-		err = &mine;
-	}
-	finish(err, image);
-}
-
-static void delete_it(struct web_image *image)
-{
-	const struct remote_request request = {
-		.method = "DELETE", .undo = true, .expect = {204, 200, 202, 404, 410}};
-
-	send_request(image, &request, "deleting", deleted);
-}
-
-static void leave_alone(const struct web_store *store, const char *why)
-{
-	log_line(QMPSNAP_LOG_WARNING,
-		"what is at %.300s is left alone: %s; delete it by hand if it isn't whole",
-		store->spec.place, why);
-}
-
-static void discard(struct store_image *base, store_done_fn *done, void *data)
-{
-	struct web_image *image = web_image(base);
+	struct remote_request request = {.method = "PUT",
+		.headers = {"Content-Type: application/json"},
+		.expect = {200, 201, 202, 204}};
 
 	image->done = done;
 	image->data = data;
-	if (image->maybe_there && image->ours) {
-		delete_it(image);
+	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
+	if (spec->no_json) {
+		log_line(QMPSNAP_LOG_INFO, "no JSON goes beside %.300s: %s", spec->place,
+			spec->no_json);
+		work_report(&image->later, image->store->remote.loop, NULL, web_finish, image);
 		return;
 	}
-	if (image->maybe_there)
-		leave_alone(image->store, "it may be what was there before");
-	work_report(&image->later, image->store->remote.loop, NULL, finish, image);
+	record_complete(image->record, base, image->virtual_size_bytes);
+	if (!(request.body = record_text(image->record))) {
+		error_no_memory(&image->err);
+		work_report(
+			&image->later, image->store->remote.loop, &image->err, web_finish, image);
+		return;
+	}
+	image->stoppable = true;
+	image->at[WEB_JSON].maybe_there = true;
+	web_send(image, WEB_JSON, &request, "publishing", published);
 }
 
 static void close_image(struct store_image *base)
 {
+	(void)json_object_put(web_image(base)->record);
 	free(web_image(base));
-}
-
-/* ---- discard_left ------------------------------------------------------------------------- */
-
-struct leftover {
-	struct web_image image;
-	store_done_fn *done;
-	void *data;
-};
-
-static void leftover_done(const struct qmpsnap_error *err, void *data)
-{
-	struct leftover *left = data;
-
-	left->done(err, left->data);
-	free(left);
-}
-
-/* What stands at the URL is the dead run's, since that would not have begun had there been
- * something before; but with --force, or where the server doesn't tell, it may be anybody's. */
-static void leftover_looked(
-	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
-{
-	struct web_image *image = data;
-
-	(void)reply;
-	if (!err && !image->store->spec.force) {
-		delete_it(image);
-	} else if (is_nothing(err)) {
-		finish(NULL, image);
-	} else if (!err || answer_said(err, 100, 599)) {
-		leave_alone(image->store, "nobody can tell whose it is");
-		finish(NULL, image);
-	} else {
-		finish(err, image);
-	}
-}
-
-static void discard_left(struct qmpsnap_store *base, const struct store_image_spec *spec,
-	store_done_fn *done, void *data)
-{
-	struct leftover *left = calloc(1, sizeof(*left));
-
-	/* There is no way to report it later without memory; nothing was deleted. */
-	if (!left) {
-		struct qmpsnap_error err;
-		error_no_memory(&err);
-		done(&err, data);
-		return;
-	}
-	left->done = done;
-	left->data = data;
-	left->image.store = (struct web_store *)base;
-	left->image.done = leftover_done;
-	left->image.data = left;
-	const struct web_store *store = left->image.store;
-	if (spec->unsent || store->spec.lost) {
-		/* Unsent: what is there may be why. */
-		if (!spec->unsent) {
-			char why[80];
-			(void)snprintf(why, sizeof(why),
-				"its %s, which wasn't written down, may be needed",
-				store->spec.lost);
-			leave_alone(store, why);
-		}
-		work_report(&left->image.later, store->remote.loop, NULL, finish, &left->image);
-	} else {
-		send_request(&left->image, &head, "looking at", leftover_looked);
-	}
 }
 
 /* ---- The store ---------------------------------------------------------------------------- */
@@ -338,8 +261,8 @@ const struct store_ops web_ops = {
 	.put = put,
 	.stop = stop,
 	.publish = publish,
-	.discard = discard,
+	.discard = web_discard,
 	.close = close_image,
-	.discard_left = discard_left,
+	.discard_left = web_discard_left,
 	.free = web_free,
 };

@@ -93,19 +93,35 @@ static bool add_file(struct web_spec *web, const char *path, struct qmpsnap_erro
 
 /* ---- The spec ----------------------------------------------------------------------------- */
 
-static bool check_url(const struct web_spec *web, struct qmpsnap_error *err)
+/* Whether ".json" behind the URL makes the name of another file in the same folder: a signature is
+ * for one path, and behind a host's name it would make another host's. */
+static void look_for_json(struct web_spec *web, const char *path)
+{
+	const size_t len = strlen(path);
+
+	if (strcmp(web->url, web->place) != 0)
+		web->no_json = "a URL with a query may be good for its own path only";
+	else if (len == 0 || path[len - 1] == '/')
+		web->no_json = "the URL doesn't end in a file's name";
+}
+
+static bool check_url(struct web_spec *web, struct qmpsnap_error *err)
 {
 	CURLU *u = curl_url();
-	char *host = NULL, *user = NULL;
+	char *host = NULL, *user = NULL, *path = NULL;
 	bool well = u && curl_url_set(u, CURLUPART_URL, web->url, 0) == CURLUE_OK &&
-		    curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK;
+		    curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+		    curl_url_get(u, CURLUPART_PATH, &path, 0) == CURLUE_OK;
 
 	if (!well) {
 		(void)error_set(err, QMPSNAP_USAGE, "'%.200s' is no URL", web->place);
 	} else if (curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_OK) {
 		well = error_set(err, QMPSNAP_USAGE, "a user's name doesn't belong into a URL");
 		error_hint(err, "put 'Authorization: Basic ...' into a file for --header-file");
+	} else {
+		look_for_json(web, path);
 	}
+	curl_free(path);
 	curl_free(host);
 	curl_free(user);
 	curl_url_cleanup(u);
@@ -131,6 +147,8 @@ static bool take_word(struct web_spec *web, const char *word, struct qmpsnap_err
 		well = web->force = true;
 	else if (strcmp(word, "insecure") == 0)
 		well = web->insecure = true;
+	else if (strcmp(word, "no-json") == 0)
+		well = (web->no_json = "the URL says so by #no-json") != NULL;
 	else if (strcmp(word, "no-query") == 0)
 		well = (web->lost = "query") != NULL;
 	else if (strcmp(word, "no-header") == 0)
@@ -143,8 +161,8 @@ static bool take_word(struct web_spec *web, const char *word, struct qmpsnap_err
 		well = set_cacert(web, value, err);
 	else
 		well = error_set(err, QMPSNAP_USAGE,
-			"behind the '#' of a URL go force, insecure, header=, header-file=, "
-			"cacert=");
+			"behind the '#' of a URL go force, insecure, no-json, header=, "
+			"header-file=, cacert=");
 	curl_free(value);
 	return well;
 }

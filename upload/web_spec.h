@@ -3,6 +3,7 @@
  * web_spec.h - how a URL says what else is needed to open it as a store, so that another process
  * can open the same: in its fragment, which is never sent, "#force&insecure&header=NAME%3A%20VALUE
  * &header-file=PATH&cacert=PATH", each encoded; they say the same as the options of these names.
+ * "no-json", which is no option, is for servers that take all that is put there for an image.
  */
 #ifndef UPLOAD_WEB_SPEC_H
 #define UPLOAD_WEB_SPEC_H
@@ -16,6 +17,7 @@ struct web_spec {
 	size_t n_headers;
 	char *cacert; /* NULL: the system's authorities */
 	bool force, insecure;
+	const char *no_json; /* why none goes beside the image; NULL: one does */
 	const char *lost; /* what wasn't written down, see web_spec_keep(); NULL: nothing */
 };
 

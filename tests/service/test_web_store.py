@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stores http: and https: with a real server that takes a PUT: Swift, whose login is a header."""
 import hashlib
+import json
 import pathlib
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from real_swift import BUCKET, Swift
 SIZE = 5000001
 QUICK = ("--wait", "20", "--tries", "4")
 NAME = f"/{BUCKET}/web.qcow2"
+JSON = f"{NAME}.json"
 
 
 class Web(unittest.TestCase):
@@ -55,7 +57,15 @@ class Web(unittest.TestCase):
         status, data = self.swift.call("GET", NAME)
         self.assertEqual((status, len(data)), (200, size))
         self.assertEqual(hashlib.sha512(data).hexdigest(), done.sha512)
+        record = self.record()
+        self.assertEqual((record["id"], record["size"]), (done.id, size))
+        self.assertEqual(record["os_hash_value"], hashlib.sha256(data).hexdigest())
         self.assertNotIn(self.swift.token, str(done))
+
+    def record(self):
+        status, text = self.swift.call("GET", JSON)
+        self.assertEqual(status, 200)
+        return json.loads(text)
 
     def assert_refused(self, done, *words):
         self.assertEqual((done.status, done.code), (1, 5), str(done))
@@ -84,7 +94,7 @@ class Web(unittest.TestCase):
                       {"fault": "half-close", "at": 2000000},
                       {"fault": "status", "status": 429, "headers": "Retry-After: 1\r\n"}):
             with self.subTest(**fault):
-                rule = Rule("PUT", "web.qcow2", **fault)
+                rule = Rule("PUT", "web.qcow2$", **fault)
                 self.proxy.set(rule)
                 self.assert_stored(self.upload(self.proxy))
                 self.assertEqual(rule.times, 0)
@@ -94,18 +104,60 @@ class Web(unittest.TestCase):
         for fault in ({"fault": "reset", "at": 2000000}, {"fault": "status", "status": 507},
                       {"fault": "status", "status": 403}):
             with self.subTest(**fault):
-                self.proxy.set(Rule("PUT", "web.qcow2", times=FOREVER, **fault))
+                self.proxy.set(Rule("PUT", "web.qcow2$", times=FOREVER, **fault))
                 self.assert_refused(self.upload(self.proxy))
 
     def test_failure_leaves_what_was_there(self):
         self.assert_stored(self.upload(self.proxy, size=7), 7)
         for fault in ({"fault": "reset", "at": 2000000}, {"fault": "status", "status": 507}):
             with self.subTest(**fault):
-                self.proxy.set(Rule("PUT", "web.qcow2", times=FOREVER, **fault))
+                self.proxy.set(Rule("PUT", "web.qcow2$", times=FOREVER, **fault))
                 done = self.upload(self.proxy, "--force")
                 self.assertEqual(done.code, 5, str(done))
                 self.assertEqual("left alone" in done.stderr, "at" in fault)
                 self.assertEqual(len(self.swift.call("GET", NAME)[1]), 7)
+
+    def test_json_is_a_directorys(self):
+        self.assert_stored(self.upload(self.proxy))
+        folder = self.folder / "images"
+        done = kit.upload(f"dir:{folder}", SIZE)
+        self.assertEqual(done.code, 0, str(done))
+        (file,) = folder.glob("*.json")
+        mine, other = self.record(), json.loads(file.read_text("utf-8"))
+        self.assertEqual(list(mine), list(other))
+        for key in ("id", "qmpsnap_image", "created_at"):
+            mine.pop(key), other.pop(key)
+        self.assertEqual(mine, other)
+
+    def test_json_faults(self):
+        for fault in ({"fault": "lose"}, {"fault": "status", "status": 503},
+                      {"fault": "reset", "at": 100}):
+            with self.subTest(**fault):
+                rule = Rule("PUT", "json$", **fault)
+                self.proxy.set(rule)
+                self.assert_stored(self.upload(self.proxy))
+                self.assertEqual(rule.times, 0)
+                self.swift.clear()
+
+    def test_json_refused(self):
+        """The image is there, and whole."""
+        self.proxy.set(Rule("PUT", "json$", times=FOREVER, fault="status", status=405))
+        done = self.upload(self.proxy)
+        self.assertEqual(done.code, 0, str(done))
+        self.assertIn("without its JSON", done.stderr)
+        self.assertEqual(self.swift.objects(), {NAME})
+
+    def test_json_fails(self):
+        for fault in ({"fault": "status", "status": 503}, {"fault": "lose"}):
+            with self.subTest(**fault):
+                self.proxy.set(Rule("PUT", "json$", times=FOREVER, **fault))
+                self.assert_refused(self.upload(self.proxy), "json")
+
+    def test_json_unwanted(self):
+        done = kit.upload(f"{self.proxy.url}{self.path}#no-json", SIZE, *QUICK, "--header-file",
+                          self.headers)
+        self.assertEqual(done.code, 0, str(done))
+        self.assertEqual(self.swift.objects(), {NAME})
 
     def test_login_is_wanted(self):
         done = kit.upload(self.proxy.url + self.path, SIZE, *QUICK)
@@ -153,7 +205,8 @@ class Web(unittest.TestCase):
         url = f"http://files.cloud.example{self.path}"
         self.assert_stored(kit.upload(url, SIZE, *QUICK, "--header-file", self.headers,
                                       env={"http_proxy": proxy.url}))
-        self.assertEqual([method for method, *_ in proxy.log], ["HEAD", "PUT", "HEAD"])
+        self.assertEqual([method for method, *_ in proxy.log],
+                         ["HEAD", "HEAD", "PUT", "HEAD", "PUT"])
 
     def test_s3_and_tls(self):
         env = {key: value for key, value in self.swift.exports.items() if key.startswith("AWS_")}

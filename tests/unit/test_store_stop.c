@@ -104,6 +104,13 @@ static const struct {
 			{"DELETE " NAME ".qcow2 ", .status = 204},
 			{"GET " BOX "_segments?", .status = 204}}},
 	{"", "/a.img", false, {{"HEAD /a.img ", .how = FAKE_SILENT}}},
+	{"", "/a.img", false,
+		{{"HEAD /a.img ", .status = 404}, {"HEAD /a.img.json ", .how = FAKE_SILENT}}},
+	{"", "/a.img", true,
+		{{"HEAD /a.img ", .status = 404}, {"HEAD /a.img.json ", .status = 404},
+			{"PUT /a.img ", .status = 201}, {"HEAD /a.img ", .status = 405},
+			{"PUT /a.img.json ", .how = FAKE_SILENT},
+			{"DELETE /a.img.json ", .status = 204}, {"DELETE /a.img ", .status = 204}}},
 };
 
 static void set(const char *name, const char *value)
