@@ -63,7 +63,7 @@ void web_send(struct web_image *image, enum web_what what, const struct remote_r
 void web_look(struct web_image *image, enum web_what what, const char *doing, remote_then_fn *then);
 bool web_is_nothing(const struct qmpsnap_error *err);
 const char *web_suffix(enum web_what what);
-void web_finish(const struct qmpsnap_error *err, void *image);
+void web_finish(const struct qmpsnap_error *err, void *self);
 
 /* web_remove.c; see struct store_ops */
 
