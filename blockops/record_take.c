@@ -225,6 +225,8 @@ static struct snapshot_disk *disk_of(struct qmpsnap_snapshot *s, struct json_obj
 {
 	const int64_t i = json_int(record, "disk", -1);
 
+	if (i == SNAPSHOT_PIN_INDEX)
+		return &s->pin;
 	return i >= 0 && (size_t)i < s->n_disks ? &s->disks[i] : NULL;
 }
 

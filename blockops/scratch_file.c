@@ -208,7 +208,7 @@ static void on_reserved(uv_work_t *work, int status)
 	d->reserved_fn(d, d->reserve_errno ? &err : NULL);
 }
 
-void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_reserved_fn *then)
+void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_done_fn *then)
 {
 	d->reserved_fn = then;
 	d->reserve_bytes = bytes;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * scratch_file.h - a file of ours on this host that QEMU writes: what the guest overwrites, or the
- * copy of a disk.  Each disk of a snapshot has at most one; it is d->scratch_fd.
+ * copy of a disk.  Each disk of a snapshot has at most one; it is d->scratch_fd.  The pin of a
+ * snapshot (steps_pin.c), which is no disk's, is a file that QEMU only reads.
  *
  * The order: _share() once, then for each disk _open(), _write_qcow2() or ftruncate(),
  * _reserve() if the method needs it, _add_node(); undo: the node's deletion, then
@@ -43,8 +44,8 @@ bool scratch_file_write_qcow2(
 /* Takes the first `bytes` of the file from the file system (fallocate, in the thread pool; the
  * file's length stays).  `then` fires once, later; `err` is NULL, or REFUSED with errno as its
  * detail: ENOSPC, EOPNOTSUPP, ... */
-typedef void scratch_reserved_fn(struct snapshot_disk *d, const struct qmpsnap_error *err);
-void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_reserved_fn *then);
+typedef void scratch_done_fn(struct snapshot_disk *d, const struct qmpsnap_error *err);
+void scratch_file_reserve(struct snapshot_disk *d, uint64_t bytes, scratch_done_fn *then);
 
 /* Whether a file system, by its number in statfs(2), keeps what was reserved for what is written
  * later.  Known of ext2 to ext4, XFS and tmpfs, and of overlayfs, which hands it on to the file
@@ -70,8 +71,13 @@ typedef struct json_object *scratch_node_fn(const struct snapshot_disk *d, const
 
 /* Has QEMU open the file as make_node() says: by its path if it has one, else, or when QEMU may
  * not, by a descriptor (add-fd, labelled with our name of that `role`).  The name is gone
- * afterwards.  Ends in disk_done(). */
-void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_node_fn *make_node);
+ * afterwards.  `then` fires once, later, with QEMU's answer, inside whose callback it is (`err` is
+ * NULL, or see qmp_reply_fn), and ends in disk_done(); what keeps QEMU from being asked is the
+ * step's error, without `then`. */
+void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_node_fn *make_node,
+	scratch_done_fn *then);
+/* The usual `then`: an error is the step's. */
+scratch_done_fn scratch_file_added;
 
 /* ---- Undo; all of it is idempotent ---- */
 

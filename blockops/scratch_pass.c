@@ -20,18 +20,24 @@ static void unlink_file(struct snapshot_disk *d)
 
 /* ---- A node ---- */
 
-static void on_added(struct json_object *result, const struct qmpsnap_error *err, void *data)
+void scratch_file_added(struct snapshot_disk *d, const struct qmpsnap_error *err)
 {
-	struct snapshot_disk *d = data;
 	struct qmpsnap_error mine = {0};
 
-	(void)result;
-	unlink_file(d);
 	if (err) {
 		mine = *err;
 		error_wrap(&mine, "disk %s: the scratch", d->label);
 	}
 	disk_done(d->snapshot, &mine);
+}
+
+static void on_added(struct json_object *result, const struct qmpsnap_error *err, void *data)
+{
+	struct snapshot_disk *d = data;
+
+	(void)result;
+	unlink_file(d);
+	d->added_fn(d, err);
 }
 
 static void on_fdset(struct json_object *result, const struct qmpsnap_error *err, void *data)
@@ -40,7 +46,7 @@ static void on_fdset(struct json_object *result, const struct qmpsnap_error *err
 	char filename[64];
 
 	if (err) {
-		disk_done(d->snapshot, err);
+		d->added_fn(d, err);
 		return;
 	}
 	(void)snprintf(filename, sizeof(filename), "/dev/fdset/%lld",
@@ -74,10 +80,12 @@ static void on_added_by_path(
 	pass(d);
 }
 
-void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_node_fn *make_node)
+void scratch_file_add_node(struct snapshot_disk *d, const char *role, scratch_node_fn *make_node,
+	scratch_done_fn *then)
 {
 	struct qmpsnap_error err;
 
+	d->added_fn = then;
 	d->scratch_role = role;
 	d->make_node = make_node;
 	if (!record_scratch(d, &err))

@@ -43,6 +43,7 @@ enum {
 	SNAPSHOT_BLOCK_BYTES = 512 * 1024,
 	SNAPSHOT_RING_BLOCKS = 32,
 	SNAPSHOT_MAX_DISKS = 64,
+	SNAPSHOT_PIN_INDEX = SNAPSHOT_MAX_DISKS, /* no disk's */
 	SNAPSHOT_FREEZE_MS = 10000,
 	SNAPSHOT_FREEZE_MARGIN_MS = 15000, /* over the deadline, before the guard ends a process */
 	SNAPSHOT_STALL_MS = 30 * 60 * 1000, /* a store may take its time to confirm */
@@ -82,6 +83,7 @@ struct snapshot_disk {
 	const char *scratch_role; /* the command under way about the scratch, see scratch_file.h */
 	struct json_object *(*make_node)(const struct snapshot_disk *d, const char *filename);
 	void (*reserved_fn)(struct snapshot_disk *d, const struct qmpsnap_error *err);
+	void (*added_fn)(struct snapshot_disk *d, const struct qmpsnap_error *err);
 	uv_work_t reserve_work;
 	uint64_t reserve_bytes;
 	int reserve_errno;
@@ -182,6 +184,7 @@ struct qmpsnap_snapshot {
 	const struct method_table *table; /* the method's; before the plan, the first one's */
 	struct snapshot_disk *disks;
 	size_t n_disks;
+	struct snapshot_disk pin; /* no disk: a file and a node of ours, see steps_pin.c */
 	bool multi; /* several disks of a running guest: they switch while it stands still */
 	bool detached; /* the images are in files of ours: QEMU is needed no more */
 	bool server_refused; /* another tool's NBD server runs: `auto` took another method then */
@@ -249,7 +252,7 @@ struct qmpsnap_snapshot {
 	snapshot_fn *disks_then;
 	size_t disk_at;
 	struct qmpsnap_error disk_err; /* the running step's first */
-	struct qmpsnap_error refusal; /* of a deletion, until the nodes are known */
+	struct qmpsnap_error refusal; /* QEMU's, until a question has told its reason */
 	struct node_names names;
 
 	/* An undo's wait for exports to go, and its timer. */

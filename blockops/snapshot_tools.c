@@ -199,12 +199,27 @@ void snapshot_tell_disk(struct snapshot_disk *d, enum qmpsnap_event_kind kind, c
 
 /* ---- Life ---- */
 
+static void init_disk(struct qmpsnap_snapshot *s, struct snapshot_disk *d, size_t index)
+{
+	d->snapshot = s;
+	d->index = (unsigned)index;
+	d->scratch_fd = -1;
+	for (size_t c = 0; c < SNAPSHOT_FDS; c++)
+		d->nbd_fds[c] = -1;
+}
+
 struct qmpsnap_snapshot *snapshot_new(uv_loop_t *loop)
 {
 	struct qmpsnap_snapshot *s = calloc(1, sizeof(*s));
+	char *pin_label = strdup("pin");
 
-	if (!s)
+	if (!s || !pin_label) {
+		free(s);
+		free(pin_label);
 		return NULL;
+	}
+	init_disk(s, &s->pin, SNAPSHOT_PIN_INDEX);
+	s->pin.label = pin_label;
 	s->loop = loop;
 	s->table = method_table(METHOD_FILTER);
 	s->listen_fd = s->monitor_fd = -1;
@@ -222,14 +237,8 @@ bool snapshot_add_disks(struct qmpsnap_snapshot *s, size_t n)
 	if (!s->disks)
 		return false;
 	s->n_disks = n;
-	for (size_t i = 0; i < n; i++) {
-		struct snapshot_disk *d = &s->disks[i];
-		d->snapshot = s;
-		d->index = (unsigned)i;
-		d->scratch_fd = -1;
-		for (size_t c = 0; c < SNAPSHOT_FDS; c++)
-			d->nbd_fds[c] = -1;
-	}
+	for (size_t i = 0; i < n; i++)
+		init_disk(s, &s->disks[i], i);
 	return true;
 }
 
@@ -273,6 +282,7 @@ void snapshot_free(struct qmpsnap_snapshot *s)
 	for (size_t i = 0; i < s->n_disks; i++)
 		free_disk(&s->disks[i]);
 	free(s->disks);
+	free_disk(&s->pin);
 	guest_free(&s->guest);
 	for (size_t i = 0; i < s->n_wanted; i++)
 		free(s->wanted[i]);

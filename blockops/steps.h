@@ -151,6 +151,10 @@ flow_fn spool_reserve, spool_drop;
 flow_fn target_add, target_remove;
 flow_fn target_close;
 
+/* steps_pin.c: what keeps others from migrating the guest.  `pin_remove` is a start, too: to jobs
+ * that have ended a migration does no harm, dismissed or not (5.2 to 11.1). */
+flow_fn pin_add, pin_remove;
+
 /* steps_copy.c: the wait for the jobs that copy, and their end as an undo */
 flow_fn copy_to_end, copy_to_ready, copy_cancel;
 flow_fn copy_jobs_remove;

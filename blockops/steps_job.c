@@ -67,7 +67,7 @@ static void on_reserved(struct snapshot_disk *d, const struct qmpsnap_error *err
 			"need: the snapshot is given up if the guest overwrites nearly as much",
 			d->label, limit);
 	}
-	scratch_file_add_node(d, "s", scratch_node);
+	scratch_file_add_node(d, "s", scratch_node, scratch_file_added);
 }
 
 static void add_scratch(struct qmpsnap_snapshot *s, struct snapshot_disk *d)

@@ -31,7 +31,7 @@ static void add_scratch(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 	struct qmpsnap_error err;
 
 	if (scratch_file_open(d, &err) && scratch_file_write_qcow2(d, d->scratch_limit_bytes, &err))
-		scratch_file_add_node(d, "s", scratch_node);
+		scratch_file_add_node(d, "s", scratch_node, scratch_file_added);
 	else
 		disk_done(s, &err);
 }

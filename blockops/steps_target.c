@@ -38,7 +38,7 @@ static struct json_object *target_node(const struct snapshot_disk *d, const char
 static void add_target(struct qmpsnap_snapshot *s, struct snapshot_disk *d)
 {
 	(void)s;
-	scratch_file_add_node(d, "t", target_node);
+	scratch_file_add_node(d, "t", target_node, scratch_file_added);
 }
 
 void target_add(struct flow *f, void *self)

@@ -139,6 +139,9 @@ class Model(Jobs):
                           for name, node in self.nodes.items()
                           for edge, child in node["children"].items()]}
 
+    def do_query_migrate(self, _arguments, _fds):
+        return {}  # nobody ever has
+
     # ---- run state
 
     def do_stop(self, _arguments, _fds):

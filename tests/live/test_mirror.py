@@ -9,7 +9,7 @@ import test_booted
 import test_frozen
 import test_killed
 from copies import IOTHREAD, SPEED, copying
-from lab import MIB, Disk
+from lab import MIB, Disk, LabTest
 from test_frozen import CHUNK
 
 MIRROR = ("--method", "mirror")
@@ -128,6 +128,44 @@ class OneInstant(test_booted.Counting):
 
     def test_without_a_common_instant(self):
         self.skipTest("the gap is the filter's")
+
+
+class Pinned(LabTest):
+    """The node that keeps others from migrating the guest meanwhile: test_meanwhile.py has them
+    try it."""
+
+    @staticmethod
+    def warned(started):
+        return any("nothing keeps others from migrating" in event["message"]
+                   for event in started.events if event["event"] == "log")
+
+    def test_qemu_that_must_stay_migratable(self):
+        guest = self.guest(Disk(4 * MIB), options=("-only-migratable",))
+        guest.write(guest.disks[0], 0, MIB, 0x5a)
+        before = guest.state()
+        started = guest.snapshot(*MIRROR)
+        self.assert_done(started)
+        self.assertTrue(self.warned(started), started.describe())
+        self.assert_image_is_reference(guest)
+        self.assert_nothing_left(guest, before)
+
+    def test_migration_under_way(self):
+        """QEMU would die of a mirror that is begun then."""
+        guest = self.guest(Disk(4 * MIB))
+        before = guest.state()
+        guest.monitor.command("migrate-set-parameters", max_bandwidth=4096)
+        guest.monitor.command("migrate", uri="exec:cat >/dev/null")
+        started = guest.snapshot(*MIRROR)
+        self.assert_done(started, REFUSED)
+        self.assertIn("migrating the guest", started.result["error"]["message"])
+        self.assertFalse(self.warned(started), started.describe())
+        guest.monitor.command("migrate_cancel")
+        self.assert_nothing_left(guest, before)
+        while guest.monitor.command("query-migrate")["status"] != "cancelled":
+            time.sleep(0.02)
+        started = guest.snapshot(*MIRROR)
+        self.assert_done(started)
+        self.assertFalse(self.warned(started), started.describe())
 
 
 class Stalled(test_killed.KillTest):
