@@ -6,9 +6,9 @@
  * one that nobody reads (vpc_open() in block/vpc.c adds a migration blocker; seen with 5.2
  * to 11.1).
  *
- * QEMU refuses such a node with -only-migratable, or when it was built without the format.  That is
- * no reason to fail: the guest may be migrated only while others ask for it, who were told not to.
- * A migration that is under way is one: then the node is refused, too, and a mirror would end QEMU.
+ * QEMU takes no such node with -only-migratable, or when it was built without the format: the
+ * snapshot goes on then, since a guest that nobody migrates is well without it.  It takes none
+ * either while a migration is under way: then the mirror isn't begun, as it would end QEMU.
  */
 #include "base/log.h"
 #include "blockops/scratch_file.h"
