@@ -27,6 +27,14 @@ class ControlTest(LabTest):
         return started, sockets[0].stem
 
     @staticmethod
+    def wait_until(ready, timeout_s=30):
+        end = time.monotonic() + timeout_s
+        while not ready():
+            if time.monotonic() > end:
+                raise AssertionError("it never came")
+            time.sleep(0.05)
+
+    @staticmethod
     def runs(guest):
         return guest.folder / "state" / "run"
 
@@ -315,14 +323,6 @@ class Auto(ControlTest):
         sink.bytes_per_s = 1 << 30
         self.assertIsNone(sink.result()["error"])
         self.assert_nothing_left(guest, before)
-
-    @staticmethod
-    def wait_until(ready, timeout_s=30):
-        end = time.monotonic() + timeout_s
-        while not ready():
-            if time.monotonic() > end:
-                raise AssertionError("it never came")
-            time.sleep(0.05)
 
 
 if __name__ == "__main__":
