@@ -35,6 +35,13 @@ int64_t json_int(struct json_object *object, const char *key, int64_t otherwise)
 	return value ? json_object_get_int64(value) : otherwise;
 }
 
+uint64_t json_uint(struct json_object *object, const char *key)
+{
+	const int64_t value = json_int(object, key, 0);
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
 bool json_flag(struct json_object *object, const char *key, bool otherwise)
 {
 	struct json_object *value = json_member(object, key, json_type_boolean);

@@ -24,6 +24,7 @@ struct json_object *json_member(
 	struct json_object *object, const char *key, enum json_type type); /* NULL: not there */
 const char *json_string(struct json_object *object, const char *key); /* NULL: not there */
 int64_t json_int(struct json_object *object, const char *key, int64_t otherwise);
+uint64_t json_uint(struct json_object *object, const char *key); /* 0: not there, or negative */
 bool json_flag(struct json_object *object, const char *key, bool otherwise);
 size_t json_length(struct json_object *array); /* 0 when it isn't an array */
 

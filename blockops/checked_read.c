@@ -24,6 +24,7 @@ static void finish(struct checked_read *read, int errnum)
 }
 
 static void ask(struct view *scratch);
+static void ask_now(struct view *scratch);
 
 static void submit(struct checked_read *read)
 {
@@ -60,8 +61,9 @@ static void on_reread(struct nbd_request *request)
 		finish(read, request->errnum);
 	else
 		reread(read);
+	/* Reads that need no check may go on for long: others don't wait for them. */
 	if (scratch)
-		ask(scratch);
+		ask_now(scratch);
 }
 
 /* ---- The check ---- */
@@ -152,13 +154,12 @@ static void gather(struct view_check *check)
 	question->len = (uint32_t)(end - first);
 }
 
-/* Once there are enough, or no more are under way. */
-static void ask(struct view *scratch)
+/* Asks about those that wait for it, unless it does already. */
+static void ask_now(struct view *scratch)
 {
 	struct view_check *check = &scratch->check;
 
-	if (check->asking || !check->unasked ||
-		(check->reading > 0 && check->n_unasked < ENOUGH_READS))
+	if (check->asking || !check->unasked)
 		return;
 	check->asking = true;
 	check->question = (struct nbd_request){.owner = scratch,
@@ -169,24 +170,34 @@ static void ask(struct view *scratch)
 	view_submit(scratch, &check->question);
 }
 
+/* Once there are enough, or no more are under way. */
+static void ask(struct view *scratch)
+{
+	if (scratch->check.n_unasked >= ENOUGH_READS || scratch->check.reading == 0)
+		ask_now(scratch);
+}
+
 static void on_read(struct nbd_request *request)
 {
 	struct checked_read *read = of(request);
 	struct view *scratch = read->view->scratch;
 
-	if (scratch)
-		scratch->check.reading--;
-	if (request->errnum || !scratch || request->len <= CLUSTER_BYTES) {
+	if (!scratch) {
 		finish(read, request->errnum);
-	} else {
-		read->touched = false;
-		read->next = NULL;
-		*scratch->check.unasked_tail = read;
-		scratch->check.unasked_tail = &read->next;
-		scratch->check.n_unasked++;
+		return;
 	}
-	if (scratch)
-		ask(scratch);
+	scratch->check.reading--;
+	if (request->errnum || request->len <= CLUSTER_BYTES) {
+		finish(read, request->errnum);
+		ask_now(scratch); /* see on_reread() */
+		return;
+	}
+	read->touched = false;
+	read->next = NULL;
+	*scratch->check.unasked_tail = read;
+	scratch->check.unasked_tail = &read->next;
+	scratch->check.n_unasked++;
+	ask(scratch);
 }
 
 void checked_read_submit(struct view *view, struct checked_read *read)
@@ -243,18 +254,29 @@ static void cancel(struct checked_read *list)
 	}
 }
 
-void checked_read_end(struct view *view)
+static void part(struct view *view, struct view_check *check)
 {
-	if (view->check.view)
-		view->check.view->scratch = NULL;
-	if (!view->scratch)
-		return;
-	struct view_check *check = &view->scratch->check;
-	struct checked_read *asked = check->asked;
-	struct checked_read *unasked = check->unasked;
+	struct checked_read *asked = check->asked, *unasked = check->unasked;
+
 	check->view = NULL;
 	check->asked = check->unasked = NULL;
 	view->scratch = NULL;
 	cancel(asked);
 	cancel(unasked);
+}
+
+void checked_read_end(struct view *view)
+{
+	struct view *of_scratch = view->check.view;
+
+	if (of_scratch) {
+		struct qmpsnap_error err;
+
+		error_set(&err, QMPSNAP_VIEW, "disk %s: its scratch can't be read any more",
+			of_scratch->disk);
+		view_fail(of_scratch, &err);
+		part(of_scratch, &view->check);
+	}
+	if (view->scratch)
+		part(view, &view->scratch->check);
 }

@@ -36,8 +36,8 @@ void checked_read_submit(struct view *view, struct checked_read *read);
 /* view_withdraw() for the checked reads of `owner`. */
 unsigned checked_read_withdraw(struct view *view, const void *owner);
 
-/* Parts a view, or a scratch, that is about to be freed from the other one.  What of its reads is
- * still to be checked ends with ECANCELED. */
+/* Parts a view, or a scratch, that is about to be freed from the other one.  The reads that are
+ * still to be checked end with ECANCELED; a view whose scratch goes first fails. */
 void checked_read_end(struct view *view);
 
 #endif

@@ -43,13 +43,6 @@ bool copy_job_is_by_cluster(const struct snapshot_disk *d)
 	       zero_scan_pays_on_host(d->host_bytes, d->virtual_size_bytes);
 }
 
-static uint64_t unsigned_member(struct json_object *object, const char *key)
-{
-	const int64_t value = json_int(object, key, 0);
-
-	return value > 0 ? (uint64_t)value : 0;
-}
-
 bool copy_job_find(const struct snapshot_disk *d, struct json_object *jobs, struct copy_job *job)
 {
 	char name[NAME_NODE_BYTES];
@@ -62,8 +55,8 @@ bool copy_job_find(const struct snapshot_disk *d, struct json_object *jobs, stru
 			continue;
 		*job = (struct copy_job){.status = status,
 			.error = json_string(one, "error"),
-			.done_bytes = unsigned_member(one, "current-progress"),
-			.total_bytes = unsigned_member(one, "total-progress")};
+			.done_bytes = json_uint(one, "current-progress"),
+			.total_bytes = json_uint(one, "total-progress")};
 		return true;
 	}
 	return false;

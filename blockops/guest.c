@@ -96,13 +96,6 @@ static bool is_block_device(const struct guest *guest, const char *filename)
 	return found;
 }
 
-static uint64_t unsigned_member(struct json_object *object, const char *key)
-{
-	const int64_t value = json_int(object, key, 0);
-
-	return value > 0 ? (uint64_t)value : 0;
-}
-
 /* A filter says of itself what is said of the node below it. */
 static uint64_t count_host_bytes(const struct guest *guest, struct json_object *image)
 {
@@ -111,8 +104,7 @@ static uint64_t count_host_bytes(const struct guest *guest, struct json_object *
 	for (unsigned depth = 0; image && depth < GUEST_MAX_BACKING; depth++) {
 		struct json_object *below = json_member(image, "backing-image", json_type_object);
 		const bool whole = is_block_device(guest, json_string(image, "filename"));
-		const uint64_t bytes =
-			unsigned_member(image, whole ? "virtual-size" : "actual-size");
+		const uint64_t bytes = json_uint(image, whole ? "virtual-size" : "actual-size");
 
 		if (!below || !shows_it_raw(json_string(image, "format")))
 			sum = bytes > UINT64_MAX - sum ? UINT64_MAX : sum + bytes;
@@ -150,8 +142,8 @@ static bool parse_disk(
 		disk->filename = json_string(inserted, "file");
 		disk->read_only = json_flag(inserted, "ro", false);
 		disk->image = json_member(inserted, "image", json_type_object);
-		disk->virtual_size_bytes = unsigned_member(disk->image, "virtual-size");
-		disk->allocated_bytes = unsigned_member(disk->image, "actual-size");
+		disk->virtual_size_bytes = json_uint(disk->image, "virtual-size");
+		disk->allocated_bytes = json_uint(disk->image, "actual-size");
 		disk->host_bytes = count_host_bytes(guest, disk->image);
 		disk->encrypted = is_encrypted(disk, inserted);
 		disk->block_device = is_block_device(guest, disk->filename);

@@ -141,13 +141,14 @@ static bool lay_out(struct reader *r)
 	return true;
 }
 
-/* Nothing is laid out to wait behind other reads: its memory serves others until then. */
+/* Little is laid out to wait behind other reads, just enough for connections that become free: the
+ * memory serves others until then. */
 static bool may_lay_out(const struct reader *r)
 {
 	const struct view *view = r->image->view;
 
 	return r->cursor < r->end && r->n_laid - r->first < r->n_slots && !view_failed(view) &&
-	       (r->in_flight == 0 || !view->waiting);
+	       (r->in_flight < 2 * view->n_links || !view->waiting);
 }
 
 /* Lays out as much as the view and the ring take, and counts what is filled. */

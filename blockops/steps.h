@@ -153,7 +153,7 @@ flow_fn target_close;
 
 /* steps_pin.c: what keeps others from migrating the guest.  `pin_remove` is a start, too: to jobs
  * that have ended a migration does no harm, dismissed or not (5.2 to 11.1). */
-flow_fn pin_add, pin_remove;
+flow_fn pin_add, pin_remove, pin_undo;
 
 /* steps_copy.c: the wait for the jobs that copy, and their end as an undo */
 flow_fn copy_to_end, copy_to_ready, copy_cancel;

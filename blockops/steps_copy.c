@@ -124,7 +124,7 @@ static void give_up_stalled(struct qmpsnap_snapshot *s)
 		"QEMU copies",
 		stall_ms(s) / 1000);
 	error_hint(&err, "the methods stream and backup don't depend on that; else raise --speed, "
-			 "or try when the guest writes less");
+			 "take --zero-scan never, or try when the guest writes less");
 	copying_done(s, &err);
 }
 

@@ -157,3 +157,14 @@ void pin_remove(struct flow *f, void *self)
 	(void)f;
 	disks_in_order(self, remove_node, remove_files);
 }
+
+/* It stays with a job of ours that hasn't ended, maybe; recover removes both. */
+void pin_undo(struct flow *f, void *self)
+{
+	const struct qmpsnap_snapshot *s = self;
+
+	if (s->jobs.any_left || s->jobs.err.code != QMPSNAP_OK)
+		flow_done(f, NULL);
+	else
+		pin_remove(f, self);
+}

@@ -11,7 +11,7 @@ const struct flow_step mirror_steps[] = {
 	STEP_GUARD,
 	STEP_SPOOL,
 	STEP_IMAGES,
-	{.name = "pin", .start = pin_add, .undo = pin_remove, .when = UNDO_ALWAYS,
+	{.name = "pin", .start = pin_add, .undo = pin_undo, .when = UNDO_ALWAYS,
 	 .text = "add-fd and blockdev-add of an empty vpc node, with which QEMU refuses to migrate"},
 	STEP_TARGET,
 	{.name = "mirror", .start = mirror_add, .undo = copy_jobs_remove, .when = UNDO_ALWAYS,

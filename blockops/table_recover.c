@@ -9,7 +9,7 @@
 const struct flow_step recover_steps[] = {
 	{.name = "connect", .undo = monitor_close, .when = UNDO_ALWAYS},
 	{.name = "server", .undo = server_stop, .when = UNDO_ALWAYS},
-	{.name = "pin", .undo = pin_remove, .when = UNDO_ALWAYS},
+	{.name = "pin", .undo = pin_undo, .when = UNDO_ALWAYS},
 	{.name = "target", .undo = target_remove, .when = UNDO_ALWAYS},
 	{.name = "scratch", .undo = scratch_remove, .when = UNDO_ALWAYS},
 	{.name = "filter", .undo = filter_remove, .when = UNDO_ALWAYS},

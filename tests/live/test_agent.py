@@ -36,7 +36,7 @@ class RealAgent(LabTest):
         subprocess.run(["mkfs.ext4", "-q", "-F", disk.path], check=True)
         guest = self.guest(disk, *more, job="files", agent=True)
         guest.qga = guest.folder / "qga.sock"
-        guest.wait_count(200)
+        guest.wait_count(64)
         return guest
 
     def file_system(self, guest):
@@ -52,7 +52,7 @@ class RealAgent(LabTest):
 
     def assert_thawed(self, guest):
         self.assertEqual(agents.ask(guest.qga, STATUS), "thawed")
-        guest.wait_count(guest.counted() + 50)  # it writes again
+        guest.wait_count(guest.counted() + 16)  # it writes again
 
     def take(self, guest, *args):
         before = guest.state()
