@@ -76,6 +76,9 @@ static void looked(const struct qmpsnap_error *err, const struct http_reply *rep
 
 	(void)reply;
 	image->at[image->now].ours = web_is_nothing(err);
+	image->at[image->now].before = !err                  ? WEB_SOMETHING
+				       : web_is_nothing(err) ? WEB_NOTHING
+							     : WEB_UNTOLD;
 	if (!err && !spec->force) {
 		error_set(&image->err, QMPSNAP_STORE, "there is something at %.300s%s already",
 			spec->place, web_suffix(image->now));
@@ -84,7 +87,7 @@ static void looked(const struct qmpsnap_error *err, const struct http_reply *rep
 		web_finish(&image->err, image);
 	} else if (err && (image->call.stopped || !tells_nothing(image, err))) {
 		web_finish(err, image);
-	} else if (image->now == WEB_DATA && !spec->no_json) {
+	} else if (image->now == WEB_DATA && (spec->force ? spec->json_place : !spec->no_json)) {
 		web_look(image, WEB_JSON, "looking at", looked);
 	} else {
 		web_finish(NULL, image);
@@ -167,18 +170,46 @@ static void on_progress(uint64_t done_bytes, void *data)
 	image->progress(done_bytes, image->data);
 }
 
+static void put_data(struct web_image *image)
+{
+	const struct remote_request request = {.method = "PUT",
+		.headers = {"Content-Type: application/octet-stream"},
+		.stream = image->stream,
+		.digest = "sha256",
+		.progress = on_progress,
+		.quiet_ms = QUIET_MS,
+		.expect = {200, 201, 202, 204}};
+
+	/* Else with its first byte. */
+	image->at[WEB_DATA].maybe_there = image->stream->size_bytes == 0;
+	web_send(image, WEB_DATA, &request, "uploading to", stored);
+}
+
+static void old_json_deleted(
+	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct web_image *image = data;
+
+	(void)reply;
+	if (image->call.stopped) {
+		web_finish(err, image);
+		return;
+	}
+	if (err)
+		log_line(QMPSNAP_LOG_WARNING, "%s; it tells of the image that is replaced",
+			err->message);
+	else
+		image->at[WEB_JSON].ours = true; /* what will be there */
+	put_data(image);
+}
+
 static void put(struct store_image *base, struct stream *stream,
 	const struct store_instant *instant, store_progress_fn *progress, store_done_fn *done,
 	void *data)
 {
 	struct web_image *image = web_image(base);
-	const struct remote_request request = {.method = "PUT",
-		.headers = {"Content-Type: application/octet-stream"},
-		.stream = stream,
-		.digest = "sha256",
-		.progress = on_progress,
-		.quiet_ms = QUIET_MS,
-		.expect = {200, 201, 202, 204}};
+	const struct remote_request delete = {
+		.method = "DELETE", .expect = {204, 200, 202, 404, 410}};
 
 	json_put_string(image->record, "qmpsnap_instant", instant->time);
 	json_put_string(image->record, "qmpsnap_consistency", instant->consistency);
@@ -187,9 +218,11 @@ static void put(struct store_image *base, struct stream *stream,
 	image->done = done;
 	image->data = data;
 	image->stoppable = true;
-	image->at[WEB_DATA].maybe_there = stream->size_bytes == 0; /* else with its first byte */
 	image->err = (struct qmpsnap_error){.code = QMPSNAP_OK};
-	web_send(image, WEB_DATA, &request, "uploading to", stored);
+	if (image->at[WEB_JSON].before == WEB_SOMETHING)
+		web_send(image, WEB_JSON, &delete, "deleting the old", old_json_deleted);
+	else
+		put_data(image);
 }
 
 static void stop(struct store_image *base)
@@ -200,6 +233,21 @@ static void stop(struct store_image *base)
 
 /* ---- publish ------------------------------------------------------------------------------ */
 
+/* Without its JSON an image is still one.  Where it isn't known to have replaced nothing, the one
+ * before may be gone for it. */
+static void end_publish(const struct qmpsnap_error *err, void *self)
+{
+	struct web_image *image = self;
+	const bool refused = answer_said(err, 300, 599) && !answer_is_passing(err);
+
+	if (err && !image->call.stopped && (refused || image->at[WEB_DATA].before != WEB_NOTHING)) {
+		log_line(QMPSNAP_LOG_WARNING, "%s; the image is there and whole, %s its JSON",
+			err->message, refused ? "without" : "perhaps without");
+		err = NULL;
+	}
+	web_finish(err, image);
+}
+
 static void published(const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
 	struct web_image *image = data;
@@ -209,12 +257,7 @@ static void published(const struct qmpsnap_error *err, const struct http_reply *
 		image->at[WEB_JSON].ours = true;
 	else if (answer_said(err, 300, 499) && !image->call.doubtful)
 		image->at[WEB_JSON].maybe_there = false;
-	if (answer_said(err, 300, 599) && !answer_is_passing(err) && !image->call.stopped) {
-		log_line(QMPSNAP_LOG_WARNING, "%s; the image is there and whole, without its JSON",
-			err->message);
-		err = NULL;
-	}
-	web_finish(err, image);
+	end_publish(err, image);
 }
 
 static void publish(struct store_image *base, store_done_fn *done, void *data)
@@ -238,7 +281,7 @@ static void publish(struct store_image *base, store_done_fn *done, void *data)
 	if (!(request.body = record_text(image->record))) {
 		error_no_memory(&image->err);
 		work_report(
-			&image->later, image->store->remote.loop, &image->err, web_finish, image);
+			&image->later, image->store->remote.loop, &image->err, end_publish, image);
 		return;
 	}
 	image->stoppable = true;

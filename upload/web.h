@@ -4,12 +4,15 @@
  * that know no more, and its record (record.h) by a second one, to the same URL with ".json" behind
  * it, where web_spec.h doesn't say why not.
  *
- * The JSON goes up last, by publish(), and is deleted first: who sees it knows that the image is
+ * The JSON goes up last, by publish(), and is deleted first, also that of an image that is to be
+ * replaced, which goes before a byte of the new one is sent: who sees it knows that the image is
  * whole.  A server that refuses it is believed to have no use for it, and the image stays; where it
- * fails otherwise, so does publish(), as in other stores.
+ * fails otherwise, so does publish(), as in other stores, but not where the image may have replaced
+ * another: deleting it would leave the user none.
  *
- * There is nothing at a URL that says whose it is, so it is deleted only where it must be the run's
- * own: where the server said that there was nothing before, or has confirmed what was sent.
+ * There is nothing at an image's URL that says whose it is, so it is deleted only where it must be
+ * the run's own: where the server said that there was nothing before, or has confirmed what was
+ * sent.  A JSON says it by its `id`, which a process goes by that knows nothing else.
  */
 #ifndef UPLOAD_WEB_H
 #define UPLOAD_WEB_H
@@ -33,6 +36,7 @@ struct web_image {
 	struct json_object *record;
 	uint64_t virtual_size_bytes;
 	struct {
+		enum web_before { WEB_UNTOLD, WEB_NOTHING, WEB_SOMETHING } before;
 		bool ours; /* what is there: there was nothing before, or this has replaced it */
 		bool maybe_there; /* some bytes of it may be */
 	} at[WEB_ALL];

@@ -2,7 +2,9 @@
  *
  * The stores http: and https: - deleting what an image has left at its URL. */
 #include "base/error.h"
+#include "base/json.h"
 #include "base/log.h"
+#include "base/shelf.h"
 #include "upload/answer.h"
 #include "upload/web.h"
 
@@ -73,6 +75,7 @@ void web_discard(struct store_image *base, store_done_fn *done, void *data)
 
 struct leftover {
 	struct web_image image;
+	char id[37];
 	store_done_fn *done;
 	void *data;
 };
@@ -85,8 +88,10 @@ static void leftover_done(const struct qmpsnap_error *err, void *data)
 	free(left);
 }
 
-/* What stands at the URL is the dead run's, since that would not have begun had there been
- * something before; but with --force, or where the server doesn't tell, it may be anybody's. */
+static const char untold[] = "nobody can tell whose it is";
+
+/* The data at the URL is the dead run's, since that would not have begun had there been something
+ * before; but with --force, or where the server doesn't tell, it may be anybody's. */
 static void leftover_looked(
 	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
 {
@@ -98,18 +103,43 @@ static void leftover_looked(
 		return;
 	}
 	if (!err && !image->store->spec.force)
-		image->at[image->now].maybe_there = image->at[image->now].ours = true;
+		image->at[WEB_DATA].maybe_there = image->at[WEB_DATA].ours = true;
 	else if (!web_is_nothing(err))
-		leave_alone(image->store, image->now, "nobody can tell whose it is");
-	if (image->now == WEB_JSON)
-		web_look(image, WEB_DATA, "looking at", leftover_looked);
-	else
-		remove_from(image, WEB_JSON);
+		leave_alone(image->store, WEB_DATA, untold);
+	remove_from(image, WEB_JSON);
+}
+
+/* A run begins also where the server doesn't tell whether there is a JSON (a login that isn't good
+ * for it), so that goes by what is in it.  One of another image says whose the data is, too. */
+static void leftover_read(
+	const struct qmpsnap_error *err, const struct http_reply *reply, void *data)
+{
+	struct leftover *left = data;
+	struct web_image *image = &left->image;
+
+	if (err && !answer_said(err, 100, 599) && !answer_is_too_long(err)) {
+		web_finish(err, image);
+		return;
+	}
+	struct json_object *json = err || image->store->spec.force ? NULL : answer_json(reply);
+	const bool named = json_string(json, "id"), ours = shelf_says(json, "id", left->id);
+	(void)json_object_put(json);
+	if (named && !ours) {
+		leave_alone(image->store, WEB_JSON, "it is another image's");
+		leave_alone(image->store, WEB_DATA, "its JSON is another image's");
+		web_finish(NULL, image);
+		return;
+	}
+	image->at[WEB_JSON].maybe_there = image->at[WEB_JSON].ours = ours;
+	if (!ours && !web_is_nothing(err))
+		leave_alone(image->store, WEB_JSON, untold);
+	web_look(image, WEB_DATA, "looking at", leftover_looked);
 }
 
 void web_discard_left(struct qmpsnap_store *base, const struct store_image_spec *spec,
 	store_done_fn *done, void *data)
 {
+	static const struct remote_request get = {.method = "GET", .expect = {200}};
 	struct leftover *left = calloc(1, sizeof(*left));
 
 	/* There is no way to report it later without memory; nothing was deleted. */
@@ -124,6 +154,7 @@ void web_discard_left(struct qmpsnap_store *base, const struct store_image_spec 
 	left->image.store = (struct web_store *)base;
 	left->image.done = leftover_done;
 	left->image.data = left;
+	(void)snprintf(left->id, sizeof(left->id), "%s", spec->id);
 	const struct web_store *store = left->image.store;
 	if (spec->unsent || store->spec.lost) {
 		/* Unsent: what is there may be why. */
@@ -135,8 +166,9 @@ void web_discard_left(struct qmpsnap_store *base, const struct store_image_spec 
 			leave_alone(store, WEB_DATA, why);
 		}
 		work_report(&left->image.later, store->remote.loop, NULL, web_finish, &left->image);
+	} else if (store->spec.no_json) {
+		web_look(&left->image, WEB_DATA, "looking at", leftover_looked);
 	} else {
-		web_look(&left->image, store->spec.no_json ? WEB_DATA : WEB_JSON, "looking at",
-			leftover_looked);
+		web_send(&left->image, WEB_JSON, &get, "reading", leftover_read);
 	}
 }

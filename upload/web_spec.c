@@ -103,6 +103,7 @@ static void look_for_json(struct web_spec *web, const char *path)
 		web->no_json = "a URL with a query may be good for its own path only";
 	else if (len == 0 || path[len - 1] == '/')
 		web->no_json = "the URL doesn't end in a file's name";
+	web->json_place = !web->no_json;
 }
 
 static bool check_url(struct web_spec *web, struct qmpsnap_error *err)

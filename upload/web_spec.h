@@ -17,7 +17,8 @@ struct web_spec {
 	size_t n_headers;
 	char *cacert; /* NULL: the system's authorities */
 	bool force, insecure;
-	const char *no_json; /* why none goes beside the image; NULL: one does */
+	bool json_place; /* with ".json" behind it it names a file beside the image */
+	const char *no_json; /* why none goes there; NULL: one does */
 	const char *lost; /* what wasn't written down, see web_spec_keep(); NULL: nothing */
 };
 

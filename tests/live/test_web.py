@@ -35,6 +35,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.answer(200, len(data))
 
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(self.server.files.get(self.path, b"") if self.is_signed() else b"")
+
     def do_PUT(self):
         if not self.is_signed():
             self.answer(403)
@@ -112,6 +116,18 @@ class PlainUrl(WebTest):
         guest, started = self.begin()
         started.kill()
         self.assertEqual(self.server.files, {})
+        self.assertEqual(guest.journals(), [])
+
+    def test_recover_leaves_anothers(self):
+        guest, started = self.begin()
+        tool.kill_at_once(started.pid, tool.guard_of(started.pid))
+        started.wait()
+        self.server.files["/web.qcow2.json"] = b'{"id": "another"}'
+        code, _, stderr = tool.run("recover", "--all", env=guest.tool_env())
+        self.assertEqual(code, 0, stderr)
+        self.assertIn(f"what is at {self.place} is left alone", stderr)
+        self.assertIn(f"what is at {self.place}.json is left alone", stderr)
+        self.assertEqual(len(self.server.files), 2)
         self.assertEqual(guest.journals(), [])
 
     def test_recover_deletes_both(self):

@@ -153,6 +153,24 @@ class Web(unittest.TestCase):
                 self.proxy.set(Rule("PUT", "json$", times=FOREVER, **fault))
                 self.assert_refused(self.upload(self.proxy), "json")
 
+    def test_json_fails_beside_what_replaced(self):
+        self.assert_stored(self.upload(self.proxy, size=7), 7)
+        self.proxy.set(Rule("PUT", "json$", times=FOREVER, fault="status", status=503))
+        done = self.upload(self.proxy, "--force")
+        self.assertEqual(done.code, 0, str(done))
+        self.assertIn("perhaps without its JSON", done.stderr)
+        self.assertEqual(len(self.swift.call("GET", NAME)[1]), SIZE)
+        self.assertEqual(self.swift.objects(), {NAME})
+
+    def test_old_json_goes_first(self):
+        self.assert_stored(self.upload(self.proxy, size=7), 7)
+        done = kit.upload(f"{self.proxy.url}{self.path}#no-json", SIZE, *QUICK, "--force",
+                          "--header-file", self.headers)
+        self.assertEqual(done.code, 0, str(done))
+        self.assertEqual(self.swift.objects(), {NAME})
+        self.assertEqual([method for method, *_ in self.proxy.log][-5:],
+                         ["HEAD", "HEAD", "DELETE", "PUT", "HEAD"])
+
     def test_json_unwanted(self):
         done = kit.upload(f"{self.proxy.url}{self.path}#no-json", SIZE, *QUICK, "--header-file",
                           self.headers)
@@ -165,8 +183,13 @@ class Web(unittest.TestCase):
 
     def test_killed(self):
         """A guard deletes what is there."""
-        self.assert_stored(self.upload(self.proxy))
+        stored = self.upload(self.proxy)
+        self.assert_stored(stored)
         done = self.upload(self.proxy, "--discard-left", "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f4a5b")
+        self.assertEqual(done.code, 0, str(done))
+        self.assertIn("its JSON is another image's", done.stderr)
+        self.assertEqual(self.swift.objects(), {NAME, JSON})
+        done = self.upload(self.proxy, "--discard-left", stored.id)
         self.assertEqual(done.code, 0, str(done))
         self.assertEqual(self.swift.objects(), set())
 
@@ -175,7 +198,7 @@ class Web(unittest.TestCase):
         self.assert_stored(done)
         # What a guard opens is the same, by what it is told alone.
         self.assertIn("cacert=", done.spec)
-        done = kit.upload(done.spec, 0, "--discard-left", "0f7a1c2e-4b5d-4e6f-8a9b-0c1d2e3f4a5b")
+        done = kit.upload(done.spec, 0, "--discard-left", done.id)
         self.assertEqual(done.code, 0, str(done))
         self.assertEqual(self.swift.objects(), set())
 

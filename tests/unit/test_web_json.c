@@ -2,88 +2,11 @@
  *
  * The JSON beside an image at a URL. */
 #include "base/json.h"
-#include "fake_http.h"
-#include "fake_stream.h"
 #include "fixture.h"
-#include "store_kit.h"
 #include "suite.h"
-#include "upload/remote.h"
+#include "web_kit.h"
 
-#include <stdio.h>
 #include <string.h>
-
-#define HEAD        "HEAD /up/a.img "
-#define HEAD_JSON   "HEAD /up/a.img.json "
-#define PUT         "PUT /up/a.img "
-#define PUT_JSON    "PUT /up/a.img.json "
-#define DELETE      "DELETE /up/a.img "
-#define DELETE_JSON "DELETE /up/a.img.json "
-#define LENGTH      "Content-Length: 2001\r\n"
-
-enum { SIZE = 2001 };
-
-static struct fake_http server;
-static struct fake_stream stream;
-static struct qmpsnap_store *store;
-static struct store_image_spec spec;
-static struct store_image *image;
-static struct qmpsnap_error err;
-static struct qmpsnap_store_options options;
-static char said[2048]; /* all that was logged */
-
-static void say(enum qmpsnap_log_level level, const char *message, void *data)
-{
-	const size_t len = strlen(said);
-
-	(void)data;
-	(void)snprintf(said + len, sizeof(said) - len, "%s%s\n",
-		level == QMPSNAP_LOG_WARNING ? "warning: " : "", message);
-}
-
-static void open_store(const char *behind, struct fake_exchange *script, unsigned n)
-{
-	char text[128];
-
-	fake_http_start(&server, &loop, script, n);
-	fake_stream_init(&stream, &loop, SIZE);
-	(void)snprintf(text, sizeof(text), "%s%s", server.url, behind);
-	store = qmpsnap_store_open(&loop, text, &options, &err);
-	ck_assert_msg(store != NULL, "%s", err.message);
-	remote_of(store)->wait_ms = 4;
-	remote_of(store)->tries = 2;
-	kit_spec(&spec);
-}
-
-static void start(struct fake_exchange *script, unsigned n)
-{
-	open_store("/up/a.img", script, n);
-	image = kit_create(&loop, store, &spec, &err);
-	ck_assert_ptr_nonnull(image);
-}
-
-static void put(void)
-{
-	ck_assert_msg(err.code == QMPSNAP_OK, "%s", err.message);
-	ck_assert_msg(kit_put(&loop, image, &stream.base, &err), "%s", err.message);
-}
-
-static void finish(void)
-{
-	if (image)
-		image->ops->close(image);
-	qmpsnap_store_close(store);
-	(void)json_object_put(spec.properties);
-	fake_http_stop(&server, true);
-}
-
-static void setup(void)
-{
-	loop_setup();
-	options = (struct qmpsnap_store_options){.force = false};
-	image = NULL;
-	said[0] = '\0';
-	qmpsnap_log_to(QMPSNAP_LOG_INFO, say, NULL);
-}
 
 static void assert_member(struct json_object *json, const char *key, const char *value)
 {
@@ -105,8 +28,8 @@ START_TEST(test_content)
 
 	options.headers = headers;
 	options.n_headers = 1;
-	start(script, 6);
-	put();
+	start(&loop, script, 6);
+	put(&loop);
 	ck_assert_uint_eq(server.at, 4);
 	ck_assert_msg(kit_publish(&loop, image, &err), "%s", err.message);
 	ck_assert_ptr_nonnull(strstr(script[5].head, "\r\nContent-Type: application/json\r\n"));
@@ -143,8 +66,8 @@ START_TEST(test_refused)
 		{PUT_JSON, .status = statuses[_i]},
 	};
 
-	start(script, 5);
-	put();
+	start(&loop, script, 5);
+	put(&loop);
 	ck_assert_msg(kit_publish(&loop, image, &err), "%s", err.message);
 	ck_assert_ptr_nonnull(strstr(said, "warning: publishing http://"));
 	ck_assert_ptr_nonnull(strstr(said, "/up/a.img.json: the server answered "));
@@ -166,7 +89,7 @@ START_TEST(test_failures)
 		{false, 404, 507, true},
 		{false, 404, 429, false}, /* it can't be there */
 		{false, 403, 503, false},
-		{true, 200, 503, false},
+		{true, 403, 503, false},
 		{true, 404, 503, true},
 	};
 	struct fake_exchange script[] = {
@@ -180,35 +103,13 @@ START_TEST(test_failures)
 	};
 
 	options.force = rows[_i].force;
-	start(script, rows[_i].deletes ? 7 : 6);
-	put();
+	start(&loop, script, rows[_i].deletes ? 7 : 6);
+	put(&loop);
 	ck_assert(!kit_publish(&loop, image, &err));
 	ck_assert_int_eq(err.code, QMPSNAP_STORE);
 	ck_assert(kit_discard(&loop, image, &err));
 	ck_assert_int_eq(strstr(said, "a.img.json is left alone") != NULL,
 		rows[_i].put == 503 && !rows[_i].deletes);
-	finish();
-}
-END_TEST
-
-/* What has replaced others' is deleted when what it belongs to fails. */
-START_TEST(test_replaced)
-{
-	struct fake_exchange script[] = {
-		{HEAD, .status = 200},
-		{HEAD_JSON, .status = 200},
-		{PUT, .status = 201},
-		{HEAD, .status = 200, .headers = LENGTH},
-		{PUT_JSON, .status = 204},
-		{DELETE_JSON, .status = 204},
-		{DELETE, .status = 204},
-	};
-
-	options.force = true;
-	start(script, 7);
-	put();
-	ck_assert(kit_publish(&loop, image, &err));
-	ck_assert(kit_discard(&loop, image, &err));
 	finish();
 }
 END_TEST
@@ -227,8 +128,8 @@ START_TEST(test_undeleted)
 		{DELETE_JSON, .status = 204},
 	};
 
-	start(script, 8);
-	put();
+	start(&loop, script, 8);
+	put(&loop);
 	ck_assert(kit_publish(&loop, image, &err));
 	ck_assert(!kit_discard(&loop, image, &err));
 	ck_assert_ptr_nonnull(strstr(err.message, "a.img.json"));
@@ -242,7 +143,7 @@ START_TEST(test_something_there)
 {
 	struct fake_exchange script[] = {{HEAD, .status = 404}, {HEAD_JSON, .status = 200}};
 
-	start(script, 2);
+	start(&loop, script, 2);
 	ck_assert_int_eq(err.code, QMPSNAP_STORE);
 	ck_assert_ptr_nonnull(strstr(err.message, "/up/a.img.json already"));
 	ck_assert_ptr_nonnull(strstr(err.hint, "--force replaces it; #no-json"));
@@ -261,7 +162,7 @@ START_TEST(test_head)
 		{HEAD_JSON, .status = statuses[_i], .times = well ? 1 : 2},
 	};
 
-	start(script, 2);
+	start(&loop, script, 2);
 	ck_assert_int_eq(err.code, well ? QMPSNAP_OK : QMPSNAP_STORE);
 	ck_assert(kit_discard(&loop, image, &err));
 	finish();
@@ -286,9 +187,9 @@ START_TEST(test_none)
 		{rows[_i].head, .status = 200, .headers = LENGTH},
 	};
 
-	open_store(rows[_i].behind, script, 3);
+	open_store(&loop, rows[_i].behind, script, 3);
 	image = kit_create(&loop, store, &spec, &err);
-	put();
+	put(&loop);
 	ck_assert(kit_publish(&loop, image, &err));
 	ck_assert_ptr_nonnull(strstr(said, "no JSON goes beside http://"));
 	ck_assert_ptr_nonnull(strstr(said, rows[_i].why));
@@ -298,70 +199,21 @@ START_TEST(test_none)
 }
 END_TEST
 
-/* What a dead run has left: each is deleted where it must be the run's. */
-START_TEST(test_left)
-{
-	static const struct {
-		int json, data; /* what its HEAD is answered */
-		bool force;
-		const char *deleted[2];
-	} rows[] = {
-		{200, 200, false, {DELETE_JSON, DELETE}},
-		{200, 404, false, {DELETE_JSON}},
-		{404, 200, false, {DELETE}},
-		{403, 200, false, {DELETE}},
-		{404, 404, false, {NULL}},
-		{200, 200, true, {NULL}},
-	};
-	const char *const *deleted = rows[_i].deleted;
-	struct fake_exchange script[] = {
-		{HEAD_JSON, .status = rows[_i].json},
-		{HEAD, .status = rows[_i].data},
-		{deleted[0], .status = 204},
-		{deleted[1], .status = 204},
-	};
-
-	options.force = rows[_i].force;
-	open_store("/up/a.img", script, deleted[1] ? 4 : deleted[0] ? 3 : 2);
-	ck_assert(kit_discard_left(&loop, store, &spec, &err));
-	ck_assert_int_eq(strstr(said, "a.img.json is left alone") != NULL,
-		rows[_i].json == 403 || rows[_i].force);
-	finish();
-}
-END_TEST
-
-/* It goes by what its spec says; nothing is deleted while the server doesn't answer. */
-START_TEST(test_left_otherwise)
-{
-	struct fake_exchange none[] = {{HEAD, .status = 200}, {DELETE, .status = 204}};
-	struct fake_exchange silent[] = {{HEAD_JSON, .how = FAKE_HANG_UP, .times = 2}};
-
-	open_store("/up/a.img#no-json", none, 2);
-	ck_assert(kit_discard_left(&loop, store, &spec, &err));
-	finish();
-	open_store("/up/a.img", silent, 1);
-	ck_assert(!kit_discard_left(&loop, store, &spec, &err));
-	finish();
-}
-END_TEST
-
 static Suite *suite(void)
 {
 	Suite *s = suite_create("web_json");
 	TCase *tcase = tcase_create("web_json");
 
-	tcase_add_checked_fixture(tcase, setup, loop_teardown);
+	tcase_add_checked_fixture(tcase, loop_setup, loop_teardown);
+	tcase_add_checked_fixture(tcase, set_up, NULL);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, test_content);
 	tcase_add_loop_test(tcase, test_refused, 0, 10);
 	tcase_add_loop_test(tcase, test_failures, 0, 6);
-	tcase_add_test(tcase, test_replaced);
 	tcase_add_test(tcase, test_undeleted);
 	tcase_add_test(tcase, test_something_there);
 	tcase_add_loop_test(tcase, test_head, 0, 6);
 	tcase_add_loop_test(tcase, test_none, 0, 6);
-	tcase_add_loop_test(tcase, test_left, 0, 6);
-	tcase_add_test(tcase, test_left_otherwise);
 	suite_add_tcase(s, tcase);
 	return s;
 }
