@@ -56,7 +56,7 @@ static void on_described(struct nbd_request *request)
 			view->disk, request->offset);
 		view_fail(view, &err);
 	}
-	if (!view_failed(view) && ask_on(view, request))
+	if (!view_failed(view) && !view->closing && ask_on(view, request))
 		return;
 	if (--view->mapping.in_flight == 0 && !view->closing)
 		end_mapping(view);

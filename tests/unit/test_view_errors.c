@@ -297,6 +297,12 @@ START_TEST(silent_server)
 }
 END_TEST
 
+static void on_never(const struct qmpsnap_error *err, void *data)
+{
+	(void)data;
+	ck_abort_msg("%s", err ? err->message : "done");
+}
+
 static void stop_map(uv_timer_t *timer)
 {
 	view_fail(run.view, &cancelled);
@@ -317,6 +323,18 @@ START_TEST(map_given_up)
 	/* And once it is broken. */
 	run.n_done = 1;
 	ck_assert(!run_map(&run));
+	end_fake();
+}
+END_TEST
+
+/* Nothing is asked on for, and `done` isn't called. */
+START_TEST(closed_while_mapping)
+{
+	fake.size_bytes = UINT64_C(1) << 40;
+	fake.silent_after = 2;
+	ck_assert(open_fake());
+	view_map(run.view, &run.map, on_never, NULL);
+	kit_run_loop_ms(&loop, 50);
 	end_fake();
 }
 END_TEST
@@ -415,6 +433,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, reader_closed_while_others_read);
 	tcase_add_test(tcase, silent_server);
 	tcase_add_test(tcase, map_given_up);
+	tcase_add_test(tcase, closed_while_mapping);
 	tcase_add_test(tcase, garbage_reply);
 	tcase_add_test(tcase, server_without_a_map);
 	tcase_add_test(tcase, short_answers);
