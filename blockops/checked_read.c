@@ -85,6 +85,8 @@ static void fail(struct view *view, int errnum)
 	if (err.code == QMPSNAP_OK)
 		error_errno(&err, QMPSNAP_VIEW, errnum, "disk %s: reading the map of its scratch",
 			view->disk);
+	else
+		error_wrap(&err, "disk %s: reading the map of its scratch", view->disk);
 	view_fail(view, &err);
 }
 

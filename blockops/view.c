@@ -118,18 +118,24 @@ void view_unwatch(struct view_watcher *watcher)
 	watcher->prev->next = watcher->next;
 }
 
+static void cancel_waiting(struct view *view)
+{
+	while (view->waiting) {
+		struct nbd_request *request = next_waiting(view);
+
+		request->errnum = ECANCELED;
+		request->done(request);
+	}
+}
+
 /* The rest of a failure, or of a view_map() that had nothing to wait for. */
 static void on_turn(uv_idle_t *handle)
 {
 	struct view *view = handle->data;
 
 	(void)uv_idle_stop(handle);
-	while (view_failed(view) && view->waiting) {
-		struct nbd_request *request = next_waiting(view);
-
-		request->errnum = ECANCELED;
-		request->done(request);
-	}
+	if (view_failed(view))
+		cancel_waiting(view);
 	view_mapping_turn(view);
 	if (view_failed(view) && !view->closing)
 		tell_ready(view, &view->err);
@@ -193,6 +199,8 @@ static void finish_close(struct view *view)
 	view_closed_fn *closed = view->closed;
 	void *data = view->closed_data;
 
+	/* A read that had to be repeated may have come to wait after its reader was closed. */
+	cancel_waiting(view);
 	checked_read_end(view);
 	free(view->links);
 	free(view->export_name);

@@ -88,13 +88,16 @@ static bool put_infos(const struct fake_nbd *fake)
 
 static bool put_context(const struct fake_nbd *fake)
 {
-	const struct {
+	const char *name = fake->depth ? "qemu:allocation-depth" : "base:allocation";
+	struct {
 		uint32_t id;
-		char name[15];
-	} __attribute__((packed)) context = {htobe32(CONTEXT_ID), "base:allocation"};
+		char name[32];
+	} __attribute__((packed)) context = {.id = htobe32(CONTEXT_ID)};
+	const size_t len = strlen(name);
 
-	return put_option(
-		       fake, OPT_SET_META_CONTEXT, REP_META_CONTEXT, &context, sizeof(context)) &&
+	memcpy(context.name, name, len);
+	return put_option(fake, OPT_SET_META_CONTEXT, REP_META_CONTEXT, &context,
+		       (uint32_t)(sizeof(context.id) + len)) &&
 	       put_option(fake, OPT_SET_META_CONTEXT, REP_ACK, NULL, 0);
 }
 
@@ -148,7 +151,12 @@ static bool answer_read(struct fake_nbd *fake, const struct request *request)
 	fake->n_reads++;
 	if (len > fake->longest_read_bytes)
 		fake->longest_read_bytes = len;
-	kit_pattern(be64toh(request->offset), bytes, len);
+	if (len > CLUSTER_BYTES)
+		fake->n_wide_reads++;
+	if (fake->lies && len > CLUSTER_BYTES)
+		memset(bytes, 0, len);
+	else
+		kit_pattern(be64toh(request->offset), bytes, len);
 	const bool well = put_reply(fake, request, REPLY_OFFSET_DATA, len + 8) &&
 			  put(fake, &request->offset, 8) && put(fake, bytes, len);
 	free(bytes);

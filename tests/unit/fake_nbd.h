@@ -15,13 +15,16 @@ struct fake_nbd {
 	uint64_t size_bytes;
 	uint32_t max_read_bytes; /* 0: doesn't say */
 	bool no_map; /* has no base:allocation */
+	bool depth; /* has qemu:allocation-depth in its place: what would read as zeroes is
+		       allocated */
+	bool lies; /* answers reads of several clusters with zeroes, which the pattern never has */
 	uint64_t extent_bytes; /* describes one extent of at most that; 0: one of length 0 */
 	unsigned silent_after; /* requests; then it reads on and says nothing; 0: never */
 	unsigned error_after; /* requests; then they fail (EPERM), as in a broken view; 0: never */
 	unsigned garbage_after; /* requests; then it answers nonsense; 0: never */
 
 	/* What it saw: */
-	unsigned n_reads, n_maps;
+	unsigned n_reads, n_wide_reads /* of more than a cluster */, n_maps;
 	uint32_t longest_read_bytes;
 
 	int fd;

@@ -21,7 +21,7 @@ static void set_address(struct sockaddr_un *address, const char *path)
 }
 
 /* In the child: the listening socket is passed as systemd would. */
-static void exec_server(int listener, const char *format, const char *image)
+static void exec_server(int listener, char *const argv[])
 {
 	char pid[16];
 
@@ -32,16 +32,11 @@ static void exec_server(int listener, const char *format, const char *image)
 	/* It would complain about each client that leaves without a word, as the view does. */
 	if (!freopen("/dev/null", "w", stderr) || dup2(listener, 3) < 0 || fcntl(3, F_SETFD, 0) < 0)
 		_exit(127);
-	if (format)
-		(void)execlp("qemu-nbd", "qemu-nbd", "-t", "-r", "-x", KIT_EXPORT, "-e", "8", "-f",
-			format, image, (char *)NULL);
-	else
-		(void)execlp("qemu-nbd", "qemu-nbd", "-t", "-r", "-x", KIT_EXPORT, "-e", "8",
-			"--image-opts", image, (char *)NULL);
+	(void)execvp(argv[0], argv);
 	_exit(127);
 }
 
-void server_start(struct view_server *server, const char *format, const char *image)
+static void start(struct view_server *server, char *const argv[])
 {
 	static unsigned n;
 	struct sockaddr_un address;
@@ -57,8 +52,26 @@ void server_start(struct view_server *server, const char *format, const char *im
 	server->pid = fork();
 	ck_assert_int_ge(server->pid, 0);
 	if (server->pid == 0)
-		exec_server(listener, format, image);
+		exec_server(listener, argv);
 	ck_assert_int_eq(close(listener), 0);
+}
+
+void server_start(struct view_server *server, const char *format, const char *image)
+{
+	char *by_format[] = {"qemu-nbd", "-t", "-r", "-x", KIT_EXPORT, "-e", "8", "-f",
+		(char *)format, (char *)image, NULL};
+	char *by_options[] = {"qemu-nbd", "-t", "-r", "-x", KIT_EXPORT, "-e", "8", "--image-opts",
+		(char *)image, NULL};
+
+	start(server, format ? by_format : by_options);
+}
+
+void server_start_scratch(struct view_server *server, const char *image)
+{
+	char *argv[] = {"qemu-nbd", "-t", "-r", "-A", "-x", KIT_EXPORT, "-e", "8", "-f", "qcow2",
+		(char *)image, NULL};
+
+	start(server, argv);
 }
 
 void server_kill(struct view_server *server)

@@ -20,6 +20,8 @@ struct view_server {
 };
 
 void server_start(struct view_server *server, const char *format, const char *image);
+/* A scratch in qcow2 format, with the depth of its allocation. */
+void server_start_scratch(struct view_server *server, const char *image);
 void server_kill(struct view_server *server);
 int server_connect(const struct view_server *server);
 
