@@ -225,9 +225,9 @@ static struct snapshot_disk *disk_of(struct qmpsnap_snapshot *s, struct json_obj
 {
 	const int64_t i = json_int(record, "disk", -1);
 
-	if (i == SNAPSHOT_PIN_INDEX)
-		return &s->pin;
-	return i >= 0 && (size_t)i < s->n_disks ? &s->disks[i] : NULL;
+	if (i >= 0 && (size_t)i < s->n_disks)
+		return &s->disks[i];
+	return i == SNAPSHOT_PIN_INDEX ? &s->pin : NULL;
 }
 
 static bool take_of_disk(struct snapshot_disk *d, const char *kind, struct json_object *record,
@@ -243,7 +243,7 @@ static bool take_of_disk(struct snapshot_disk *d, const char *kind, struct json_
 bool record_take(struct taken_run *run, struct json_object *record, const int *fds, size_t n_fds)
 {
 	const char *kind = json_string(record, "record");
-	struct snapshot_disk *d = disk_of(run->s, record);
+	struct snapshot_disk *d;
 
 	if (!kind)
 		return false;
@@ -257,6 +257,7 @@ bool record_take(struct taken_run *run, struct json_object *record, const int *f
 		return take_method(run, record);
 	if (strcmp(kind, "step") == 0)
 		return take_step(run, record);
+	d = disk_of(run->s, record);
 	if (d)
 		return take_of_disk(d, kind, record, fds, n_fds);
 	if (strcmp(kind, "server") == 0)
