@@ -219,7 +219,7 @@ START_TEST(past_the_end)
 }
 END_TEST
 
-/* What stands before the end comes, whether the end is one of data or of a hole. */
+/* An end of data, or of a hole.  The reads end in any order, so what stands before it may come. */
 START_TEST(file_ends_early)
 {
 	if (_i == 0)
@@ -230,7 +230,7 @@ START_TEST(file_ends_early)
 	open_at(&one, 0, 6 * BLOCK);
 	run();
 	ck_assert(one.failed && one.closed);
-	ck_assert_uint_eq(one.got, 2 * BLOCK);
+	ck_assert_uint_le(one.got, 2 * BLOCK);
 	ck_assert_int_eq(one.err.code, QMPSNAP_VIEW);
 	ck_assert_ptr_nonnull(strstr(one.err.message, "disk vda: its file ends"));
 }
