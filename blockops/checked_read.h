@@ -5,8 +5,8 @@
  *
  * There, what a wide read brought is good if none of its clusters is in the scratch afterwards:
  * whatever the guest overwrites is copied into the scratch first.  Else it is read again cluster
- * by cluster, which such a QEMU answers rightly.  A question about the scratch costs nearly as much
- * as a read, so it is asked about several reads at once.
+ * by cluster, which such a QEMU answers rightly.  A question about the scratch is one more round
+ * trip, and work for QEMU's main loop, so it is asked about several reads at once.
  */
 #ifndef BLOCKOPS_CHECKED_READ_H
 #define BLOCKOPS_CHECKED_READ_H
