@@ -23,6 +23,10 @@ class Relay:
         self._listener.listen(4)
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def refuse(self, name, times):
+        """The next ones."""
+        self._refuse[name] = [True] * times
+
     def close(self):
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -8,12 +8,15 @@ import images
 import test_booted
 import test_frozen
 import test_killed
+import tool
 from copies import IOTHREAD, SPEED, copying
 from lab import MIB, Disk, LabTest
+from monitor import MonitorError
+from relay import Relay
 from test_frozen import CHUNK
 
 MIRROR = ("--method", "mirror")
-REFUSED, DEADLINE = 3, 7
+REFUSED, DEADLINE, LEFT = 3, 7, 9
 
 
 class FrozenByMirror(test_frozen.Prefix):
@@ -166,6 +169,27 @@ class Pinned(LabTest):
         started = guest.snapshot(*MIRROR)
         self.assert_done(started)
         self.assertFalse(self.warned(started), started.describe())
+
+
+    def test_stays_with_a_job_that_stays(self):
+        """As long as the job writes a migration would end QEMU, whoever has given up."""
+        guest = self.guest(Disk(96 * MIB))
+        guest.write(guest.disks[0], 0, 64 * MIB, 0x5a)
+        before = guest.state()
+        relay = Relay(guest, {})
+        self.addCleanup(relay.close)
+        guest.address = relay.address
+        started = guest.snapshot(*MIRROR, "--speed", SPEED)
+        self.assertIsNotNone(started.wait_for(copying), started.describe())
+        relay.refuse("query-jobs", 1000)
+        self.assertEqual(started.wait(), LEFT, started.describe())
+        with self.assertRaisesRegex(MonitorError, "does not support live migration"):
+            guest.migrate()
+        relay.refuse("query-jobs", 0)
+        code, out, stderr = tool.run("recover", "--qmp", guest.address, env=guest.tool_env())
+        self.assertEqual(code, 0, out + stderr)
+        self.assert_nothing_left(guest, before)
+        self.assertEqual(guest.migrate(), "completed")
 
 
 class Stalled(test_killed.KillTest):

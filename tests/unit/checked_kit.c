@@ -126,15 +126,29 @@ static void on_view_closed(void *data)
 	*(bool *)data = true;
 }
 
-void end(void)
+/* Others may still be at work on the loop. */
+static void close_view(struct view_run *view)
 {
 	bool closed = false;
 
-	view_close(run.view, on_view_closed, &closed);
+	view_close(view->view, on_view_closed, &closed);
 	while (!closed)
 		(void)uv_run(loop, UV_RUN_ONCE);
-	cluster_map_free(&run.map);
-	run_close(&scratch);
+	cluster_map_free(&view->map);
+	view->view = NULL;
+}
+
+void end_scratch(void)
+{
+	close_view(&scratch);
+}
+
+void end(void)
+{
+	close_view(&run);
+	if (scratch.view)
+		run_close(&scratch);
+	ck_assert_int_eq(uv_run(loop, UV_RUN_DEFAULT), 0);
 	if (fake.thread)
 		fake_nbd_join(&fake);
 	if (fake_scratch.thread)

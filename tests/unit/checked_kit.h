@@ -52,6 +52,9 @@ void take(struct consumer *c, uint64_t offset);
 /* `got` has the bytes of the real disk from `offset` on. */
 void assert_disk(uint64_t offset);
 
+/* Closes the scratch before its view. */
+void end_scratch(void);
+
 /* Closes the view, then the scratch, and ends the servers. */
 void end(void);
 

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
+
 static void setup(void)
 {
 	loop_setup();
@@ -156,6 +157,43 @@ START_TEST(closed_while_repeating)
 }
 END_TEST
 
+static void on_ready(void *data)
+{
+	(void)data;
+}
+
+/* A view without the scratch that its reads are to be checked against gives no more of them. */
+START_TEST(scratch_goes_first)
+{
+	struct qmpsnap_error err;
+
+	view_of_fake();
+	make_scratch(NULL, 0);
+	check_reads();
+	end_scratch();
+	ck_assert_ptr_null(
+		run.stream->ops->open(run.stream, 0, run.stream->size_bytes, on_ready, NULL, &err));
+	ck_assert_int_eq(err.code, QMPSNAP_VIEW);
+	ck_assert_str_eq(err.message, "disk vd0: its scratch can't be read any more");
+	end();
+}
+END_TEST
+
+/* What was read and not checked is an error then. */
+START_TEST(scratch_goes_while_asked)
+{
+	struct consumer asked, unasked;
+
+	open_both(&asked, &unasked);
+	end_scratch();
+	assert_failed(&asked, "canceled");
+	assert_failed(&unasked, "canceled");
+	ck_assert_int_eq(close(asked.fd), 0);
+	ck_assert_int_eq(close(unasked.fd), 0);
+	end();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("checked_read_end");
@@ -169,6 +207,8 @@ static Suite *suite(void)
 	tcase_add_loop_test(tcase, reader_closed, 0, 2);
 	tcase_add_loop_test(tcase, closed_while_asked, 0, 2);
 	tcase_add_test(tcase, closed_while_repeating);
+	tcase_add_test(tcase, scratch_goes_first);
+	tcase_add_test(tcase, scratch_goes_while_asked);
 	suite_add_tcase(s, tcase);
 	return s;
 }
